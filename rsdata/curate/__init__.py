@@ -1,0 +1,1 @@
+"""Pure functions on tables and arrays: geo clusters, splits, the lists of fMoW."""
