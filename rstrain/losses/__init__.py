@@ -1,0 +1,1 @@
+"""Pure functions of tensors: objectives and the gauges that watch them."""

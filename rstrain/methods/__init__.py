@@ -1,0 +1,37 @@
+"""Self-supervised methods. This file and the configs import no torch.
+
+A new method is one config, one module, and one name in `AnyMethod`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, TypeAlias, get_args
+
+from rstrain.methods.config import MethodConfig, Pairing, RunFacts
+from rstrain.methods.moco_config import MoCoConfig
+from shards.errors import ConfigError
+
+AnyMethod: TypeAlias = MoCoConfig  # becomes a union discriminated by `kind` with the second config
+
+__all__ = ["AnyMethod", "MethodConfig", "MoCoConfig", "Pairing", "RunFacts", "method_config", "method_kinds"]
+
+
+def method_kinds() -> dict[str, type[MethodConfig]]:
+    """Every method by the name that `rstrain pretrain` takes."""
+    configs: tuple[type[MethodConfig], ...] = get_args(AnyMethod) or (AnyMethod,)
+    return {kind: c for c in configs for kind in get_args(c.model_fields["kind"].annotation)}
+
+
+def method_config(kind: str, **options: Any) -> MethodConfig:
+    """Config of the method called `kind`.
+
+    Raises:
+        ConfigError: there is no such method, or an option is unknown or wrong.
+    """
+    kinds = method_kinds()
+    if kind not in kinds:
+        near = difflib.get_close_matches(kind, kinds, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"unknown method {kind!r}; known: {', '.join(kinds)}{hint}")
+    return kinds[kind].build(f"method {kind}", kind=kind, **options)
