@@ -1,0 +1,1 @@
+"""Evaluations: features of a frozen backbone, and what they are worth."""
