@@ -103,9 +103,9 @@ def shutdown() -> None:
 
 
 @contextmanager
-def session(device: DeviceChoice = "auto") -> Iterator[World]:
+def session(device: DeviceChoice = "auto", *, env: Mapping[str, str] | None = None) -> Iterator[World]:
     """`init` for the length of a block."""
-    world = init(device)
+    world = init(device, env=env)
     try:
         yield world
     finally:

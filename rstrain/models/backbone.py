@@ -56,7 +56,7 @@ def build_backbone(
         bands: channels of the input.
         pretrained_file: safetensors with torchvision's or timm's names, without a classifier.
         stem: `imagenet` is 7x7 stride 2 and a max-pool (total stride 32); `small` is 3x3 stride 2 and no pool (total
-            stride 16), so that 64 px still end in 4x4 cells, at about four times the work. ResNets only.
+            stride 16), so that 64 px still end in 4x4 cells, at two to four times the cost. ResNets only.
         size_px: side of the square input, needed by models with a table of positions (ViT) when it is not their own.
         seed: of the initial weights.
         first_conv: what to do when `pretrained_file` was made for other bands: `refuse`, or leave the first

@@ -239,6 +239,7 @@ def replay_steps(case: Path) -> None:
         close(state[our_name(name)], value, 1e-6 if name == "queue" else 5e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.family("moco/two_rank_shuffle_bn")
 def test_two_rank_shuffle_bn(case: Path, tmp_path: Path) -> None:
     values = arrays(case)
