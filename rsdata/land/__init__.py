@@ -15,12 +15,31 @@ CELL_DEG = 0.1
 
 @lru_cache(maxsize=1)
 def coastlines() -> list[NDArray[np.float32]]:
-    """Rings of [n, 2] lon, lat in degrees, closed; holes are rings too (even-odd rule)."""
+    """Rings of [n, 2] lon, lat in degrees, closed; holes are rings too (even-odd rule).
+
+    A ring that crosses the antimeridian is there twice, unbroken, and reaches past 180 or -180: clip when drawing.
+    """
     with np.load(_FILE, allow_pickle=False) as data:
         points, starts = data["points"], data["starts"]
     # No starts[0] to drop when the first ring begins at 0: np.split would give an empty ring.
     rings = np.split(points, starts[starts > 0])
-    return [ring for ring in rings if len(ring) > 2]
+    return [part for ring in rings if len(ring) > 2 for part in _unbroken(ring)]
+
+
+def _unbroken(ring: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    jumps = np.rint(np.diff(ring[:, 0].astype(np.float64)) / 360) * 360
+    if not jumps.any():
+        return [ring]
+    shift = np.r_[0.0, np.cumsum(jumps)].astype(np.float32)
+    ring = np.stack([ring[:, 0] - shift, ring[:, 1]], axis=1)
+    if shift[-1]:  # it goes once round the pole: Antarctica; close it along the lower edge
+        first, last = ring[0], ring[-1]
+        pole = np.array([[last[0], -90], [first[0], -90], first], np.float32)
+        ring = np.concatenate([ring, pole])
+    turns = range(
+        int(np.ceil((-180 - ring[:, 0].max()) / 360)), int(np.floor((180 - ring[:, 0].min()) / 360)) + 1
+    )
+    return [ring + np.array([360 * turn, 0], np.float32) for turn in turns]
 
 
 @lru_cache(maxsize=1)
