@@ -1,0 +1,1 @@
+"""From a public archive to curated shards; no torch."""

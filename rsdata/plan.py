@@ -1,0 +1,347 @@
+"""Plan: every item decided, in its final order and shard, before any pixel is read."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import Field
+
+from rsdata.sources import source_of
+from rsdata.sources.base import Item, Listing, Source
+from shards.config import Config
+from shards.errors import ConfigError, ShardError
+from shards.sample import clean_key
+from shards.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NAME = "plan.parquet"
+FORMAT = 1
+SHARD_BYTES = 256_000_000
+SHARD_SAMPLES = 10_000
+_SPLIT_ORDER = {"train": 0, "val": 1, "test": 2}
+_KEY_LENGTH = 80  # leaves room for `.000.jpg` in a ustar name
+_ROW_GROUP = 1 << 14
+
+
+class PlannedShard(Config):
+    """One task: a tar to be."""
+
+    name: str
+    split: str
+    items: int
+    bytes: int | None = Field(description="of the files it is made from; null where unknown")
+
+
+class PlanInfo(Config):
+    """What plan.parquet says of itself, in its metadata."""
+
+    format: int = FORMAT
+    name: str = Field(description="name of the set")
+    source: dict[str, Any] = Field(description="the resolved config of the source")
+    classes: list[str]
+    notes: dict[str, int] = Field(description="counted facts of the listing")
+    shards: list[PlannedShard]
+    plan_digest: str = Field(description="sha256 over rows, classes and the source's identity")
+
+    @property
+    def items(self) -> int:
+        """Items over all shards."""
+        return sum(shard.items for shard in self.shards)
+
+    @property
+    def bytes(self) -> int | None:
+        """Bytes of all source files, where known."""
+        sizes = [shard.bytes for shard in self.shards if shard.bytes is not None]
+        return sum(sizes) if len(sizes) == len(self.shards) else None
+
+    def splits(self) -> dict[str, int]:
+        """Items of each split."""
+        out: Counter[str] = Counter()
+        for shard in self.shards:
+            out[shard.split] += shard.items
+        return dict(out)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A written plan."""
+
+    store: Store
+    info: PlanInfo
+
+    @classmethod
+    def open(cls, out: str | Path | Store) -> Self:
+        """Read the facts of a plan; the rows are read shard by shard.
+
+        Raises:
+            ConfigError: there is none.
+            ShardError: it is damaged or of another version.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        store = Store.of(out)
+        if not store.exists(NAME):
+            raise ConfigError(f"{store}: has no {NAME}; make one with: rsdata plan SOURCE {store}")
+        try:
+            metadata = pq.read_schema(_file(store)).metadata
+            values = json.loads(metadata[b"rsdata"])
+        except (pa.ArrowInvalid, KeyError, TypeError, ValueError, OSError):
+            raise ShardError(
+                f"{store.path(NAME)}: is not a plan of this program; remove it and plan again"
+            ) from None
+        if values.get("format") != FORMAT:
+            raise ShardError(
+                f"{store.path(NAME)}: has format {values.get('format')}, expected {FORMAT}; plan again into an empty "
+                "folder, or use the version that made it"
+            )
+        return cls(store, PlanInfo.build(store.path(NAME), **values))
+
+    def source(self) -> Source:
+        """The source, ready to fetch."""
+        return source_of(self.info.source, self.store.path(NAME))
+
+    def items(self, shard: int) -> list[Item]:
+        """The items of a shard, in order."""
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(_file(self.store), filters=[("shard", "==", shard)], schema=_schema())
+        return list(_items(table))
+
+    def check_is(self, other: PlanInfo) -> None:
+        """Refuse a folder that was planned otherwise.
+
+        Raises:
+            ConfigError: names what differs.
+        """
+        if self.info.plan_digest == other.plan_digest:
+            return
+        differs = _difference(self.info, other)
+        raise ConfigError(
+            f"{self.store}: holds another plan: {differs}\n"
+            "  Choose another folder, give the same options, or remove the folder to start over."
+        )
+
+
+def make_plan(source: Source, out: str | Path | Store) -> Plan:
+    """List a source, fix the order, cut it into shards and write plan.parquet.
+
+    An equal plan that is there already is kept; only the place of the archive (`root`) may have changed.
+
+    Raises:
+        ConfigError: no items, two items with one key, or the folder holds another plan.
+    """
+    store = Store.of(out)
+    listing = source.listing()
+    if not listing.items:
+        raise ConfigError(f"{source.kind}: found no items to plan; check the options")
+    items = _with_keys(listing.items, source.kind)
+    if source.limit is not None:
+        items = _draw(items, source.limit, source.seed)
+    shards, numbers, items = _cut(source, items)
+    info = PlanInfo(
+        name=source.set_name(),
+        source=_absolute(source).to_dict(),
+        classes=listing.classes,
+        notes=dict(sorted(listing.notes.items())),
+        shards=shards,
+        plan_digest=_digest(source, listing, items, numbers),
+    )
+    if store.exists(NAME):
+        plan = Plan.open(store)
+        plan.check_is(info)
+        if plan.info == info:
+            return plan
+    elif store.exists("dataset.json"):
+        raise ConfigError(f"{store}: holds a shard set that was not planned here; choose another folder")
+    store.make()
+    store.write(NAME, _to_bytes(items, numbers, info))
+    return Plan(store, info)
+
+
+def key_of(text: str) -> str:
+    """The key of an item's id; what would be too long or would lose letters ends in a digest of the id."""
+    stem, dot, ending = text.rpartition(".")
+    base = clean_key(stem if dot and "/" not in ending else text)
+    if text.isascii() and len(base) <= _KEY_LENGTH:
+        return base
+    return f"{base[: _KEY_LENGTH - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _with_keys(items: list[Item], kind: str) -> list[Item]:
+    """Items with keys, in the order of (split, key)."""
+    seen: dict[str, str] = {}
+    keyed = []
+    for item in items:
+        item = replace(item, key=item.key or key_of(item.id))
+        if item.key.lower() in seen:
+            raise ConfigError(
+                f"{kind}: two items would have the key {item.key!r}: {seen[item.key.lower()]!r} and {item.id!r}\n"
+                "  Keys are told apart neither by case nor by dots, slashes or endings; rename one of the files."
+            )
+        seen[item.key.lower()] = item.id
+        keyed.append(item)
+    return sorted(keyed, key=lambda i: (_SPLIT_ORDER.get(i.split, 9), i.split, i.key))
+
+
+def _draw(items: list[Item], limit: int, seed: int) -> list[Item]:
+    from shards.random import permute, stream
+
+    place = permute(range(len(items)), len(items), stream("plan/limit"), seed)
+    return [item for item, p in zip(items, place, strict=True) if p < limit]
+
+
+def _cut(source: Source, items: list[Item]) -> tuple[list[PlannedShard], list[int], list[Item]]:
+    """Shuffle within each split, then cut into shards of nearly equal counts."""
+    from shards.random import permute, stream
+
+    splits = list(dict.fromkeys(item.split for item in items))
+    shards: list[PlannedShard] = []
+    numbers: list[int] = []
+    ordered: list[Item] = []
+    for split in splits:
+        part = [item for item in items if item.split == split]
+        origin = permute(
+            range(len(part)), len(part), stream("plan/order"), stream(split), source.seed, inverse=True
+        )
+        part = [part[i] for i in origin]
+        sizes = [sum(item.sizes) if item.sizes else None for item in part]
+        size = source.samples_per_shard or _samples_per_shard(sizes)
+        suffix = f"-{split}" if len(splits) > 1 else ""
+        for k, start in enumerate(range(0, len(part), size)):
+            known = [s for s in sizes[start : start + size] if s is not None]
+            count = len(part[start : start + size])
+            numbers += [len(shards)] * count
+            shards.append(
+                PlannedShard(
+                    name=f"{source.set_name()}{suffix}-{k:06d}.tar",
+                    split=split,
+                    items=count,
+                    bytes=sum(known) if len(known) == count else None,
+                )
+            )
+        ordered += part
+    return shards, numbers, ordered
+
+
+def _samples_per_shard(sizes: list[int | None]) -> int:
+    known = [size for size in sizes if size is not None]
+    expected = sum(known) / max(1, len(known)) * len(sizes)
+    count = max(1, -(-len(sizes) // SHARD_SAMPLES), -(-int(expected) // SHARD_BYTES))
+    return -(-len(sizes) // count)
+
+
+def _absolute(source: Source) -> Source:
+    """The config with absolute paths: a build may start from another folder."""
+    paths = {key: value for key in source.where if isinstance(value := getattr(source, key), Path)}
+    return source.model_copy(update={key: path.expanduser().absolute() for key, path in paths.items()})
+
+
+def _digest(source: Source, listing: Listing, items: list[Item], numbers: list[int]) -> str:
+    import msgspec
+
+    encode = msgspec.json.Encoder().encode
+    out = hashlib.sha256(encode([FORMAT, source.identity(), source.set_name(), listing.classes]))
+    for item, number in zip(items, numbers, strict=True):
+        out.update(encode([item, number]))
+    return out.hexdigest()
+
+
+def _difference(old: PlanInfo, new: PlanInfo) -> str:
+    keys = sorted(old.source.keys() | new.source.keys())
+    options = [
+        f"{key} was {old.source.get(key)!r} and is {new.source.get(key)!r}"
+        for key in keys
+        if old.source.get(key) != new.source.get(key)
+    ]
+    if options:
+        return "; ".join(options)
+    if old.items != new.items:
+        return f"the archive had {old.items:,} items and has {new.items:,}"
+    return "files of the archive have other names or sizes now"
+
+
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("key", pa.string()),
+            ("shard", pa.int32()),
+            ("split", pa.string()),
+            ("label", pa.int32()),
+            ("group", pa.string()),
+            ("lon", pa.float64()),
+            ("lat", pa.float64()),
+            ("time", pa.timestamp("ms", "UTC")),
+            ("bytes", pa.int64()),
+            ("urls", pa.list_(pa.string())),
+            ("sizes", pa.list_(pa.int64())),
+            ("facts", pa.string()),
+        ]
+    )
+
+
+def _to_bytes(items: list[Item], numbers: list[int], info: PlanInfo) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns: dict[str, list[Any]] = {
+        "id": [i.id for i in items],
+        "key": [i.key for i in items],
+        "shard": numbers,
+        "split": [i.split for i in items],
+        "label": [i.label for i in items],
+        "group": [i.group for i in items],
+        "lon": [i.lon for i in items],
+        "lat": [i.lat for i in items],
+        "time": [_time(i.time) for i in items],
+        "bytes": [sum(i.sizes) if i.sizes else None for i in items],
+        "urls": [i.urls for i in items],
+        "sizes": [i.sizes for i in items],
+        "facts": [i.facts for i in items],
+    }
+    text = json.dumps(info.model_dump(mode="json"), ensure_ascii=False, allow_nan=False)
+    table = pa.table(columns, schema=_schema().with_metadata({"rsdata": text}))
+    out = io.BytesIO()
+    pq.write_table(table, out, compression="zstd", row_group_size=_ROW_GROUP)
+    return out.getvalue()
+
+
+def _items(table: pa.Table) -> Iterator[Item]:
+    for row in table.to_pylist():
+        yield Item(
+            id=row["id"],
+            key=row["key"],
+            urls=tuple(row["urls"]),
+            sizes=tuple(row["sizes"]),
+            split=row["split"],
+            label=row["label"],
+            group=row["group"],
+            lon=row["lon"],
+            lat=row["lat"],
+            time=row["time"].isoformat() if row["time"] else None,
+            facts=row["facts"],
+        )
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    when = datetime.fromisoformat(text)
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
+
+
+def _file(store: Store) -> Any:
+    return str(store.local / NAME) if store.local is not None else io.BytesIO(store.read(NAME))
