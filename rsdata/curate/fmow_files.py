@@ -13,14 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
+from rsdata.curate.configs import Kind
 from shards.errors import UserError
 
 SPLITS = ("train", "val")
-Kind = Literal["rgb", "msrgb"]
 
 NAME = re.compile(
     r"(?P<cls>.+)_(?P<loc>\d+)_(?P<t>\d+)_(?P<kind>rgb|msrgb)(?:_crop_(?P<box>\d+))?\.(?P<ending>jpg|json)\Z"

@@ -13,41 +13,17 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
+from rsdata.curate.configs import Space
 from rsdata.curate.kmeans import Floats, Points, finish, kmeans, look, one_thread
-from shards.config import Config
 from shards.errors import UserError
 from shards.sphere import EARTH_RADIUS_KM, lon_lat, unit_vectors
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Space = Literal["sphere", "degrees"]
 _EXACT_CELLS = 20_000
 _COARSEST_DEG = 2.0
-
-
-class GeoclusterConfig(Config):
-    """How places are grouped."""
-
-    k: int = Field(100, ge=1, description="clusters; labels are 0 … k-1 from west to east")
-    seed: int = Field(0, ge=0, description="of the k-means++ start")
-    method: Literal["kmeans", "minibatch"] = Field(
-        "kmeans", description="`minibatch` is scikit-learn's, for comparison: slower here, and worse"
-    )
-    space: Space = Field(
-        "sphere", description="unit sphere, or plain lon/lat degrees as the paper probably did"
-    )
-    weights: Literal["image", "place"] = Field(
-        "image", description="every row counts one, or every place (see --place) does"
-    )
-    place: tuple[str, ...] = Field(
-        (), description="columns that name a place (default: key, or class_name and location)"
-    )
-    lon: str = Field("lon", description="column of longitudes, degrees east")
-    lat: str = Field("lat", description="column of latitudes, degrees north")
-    skip_invalid: bool = Field(False, description="leave out rows without usable coordinates and list them")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rsdata.curate.geocluster import Clusters, GeoclusterConfig, cluster, invalid, place_weights, points_of
+from rsdata.curate.configs import GeoclusterConfig, TableConfig
+from rsdata.curate.geocluster import Clusters, cluster, invalid, place_weights, points_of
 from rsdata.curate.kmeans import Floats
 from rsdata.curate.tables import beside, coordinates, digest, read_table, write_csv
 from shards.errors import UserError
@@ -68,8 +69,8 @@ def geocluster(path: Path, out: Path, config: GeoclusterConfig) -> GeoclusterRep
     return _report(out, facts, skipped)
 
 
-def geocluster_assign(centroids: Path, path: Path, out: Path, config: GeoclusterConfig) -> GeoclusterReport:
-    """Label another table by the nearest saved centroid; of `config` only the columns and `skip_invalid` are read.
+def geocluster_assign(centroids: Path, path: Path, out: Path, config: TableConfig) -> GeoclusterReport:
+    """Label another table by the nearest saved centroid.
 
     Raises:
         UserError: see `geocluster`; or the file of centroids is none.
@@ -151,7 +152,7 @@ def _inertia(
 
 
 def _load(
-    path: Path, out: Path, store: Store, stem: str, config: GeoclusterConfig
+    path: Path, out: Path, store: Store, stem: str, config: TableConfig
 ) -> tuple[pa.Table, Floats, Floats, int]:
     """The table, its coordinates, and how many rows were left out."""
     if out.resolve() == path.resolve():

@@ -1,0 +1,58 @@
+"""Commands on tables and archives: geocluster, geocluster-assign, fmow-csv."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rsdata.curate.configs import FmowCsvConfig, GeoclusterConfig, TableConfig
+from shards import console
+
+Table = Annotated[Path, typer.Argument(help="CSV, Parquet or GeoParquet file, or a shard set")]
+OutCsv = Annotated[Path, typer.Argument(metavar="OUT.csv", help="the table with the column `cluster`")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to a program."""
+
+    @console.configured(app, "geocluster", GeoclusterConfig)
+    def geocluster(
+        config: GeoclusterConfig, table: Table, out: OutCsv, as_json: console.Json = False
+    ) -> None:
+        """Label every row with a geographic cluster; also OUT.json (centroids) and OUT.png (map)."""
+        from rsdata.curate import geofiles
+
+        report = geofiles.geocluster(table, out, config)
+        console.emit(asdict(report), report.summary(), as_json=as_json)
+
+    @console.configured(app, "geocluster-assign", TableConfig)
+    def geocluster_assign(
+        config: TableConfig,
+        centroids: Annotated[Path, typer.Argument(metavar="CENTROIDS.json", help="OUT.json of geocluster")],
+        table: Table,
+        out: OutCsv,
+        as_json: console.Json = False,
+    ) -> None:
+        """Label another table by the nearest saved centroid."""
+        from rsdata.curate import geofiles
+
+        report = geofiles.geocluster_assign(centroids, table, out, config)
+        console.emit(asdict(report), report.summary(), as_json=as_json)
+
+    @console.configured(app, "fmow-csv", FmowCsvConfig)
+    def fmow_csv(
+        config: FmowCsvConfig,
+        root: Annotated[Path, typer.Argument(help="fMoW tree: <root>/train/<class>/<class>_<location>/…")],
+        out_dir: Annotated[Path, typer.Argument(help="folder for the lists")],
+        as_json: console.Json = False,
+    ) -> None:
+        """Write train_62classes.csv, test_62classes.csv and train_100geoclasses.csv from an fMoW tree."""
+        from rsdata.curate import fmow_csv as lists
+
+        report = lists.fmow_csv(root, out_dir, config)
+        console.emit(asdict(report), report.summary(), as_json=as_json)
+        if report.failed:
+            raise typer.Exit(console.SOME_FAILED)
