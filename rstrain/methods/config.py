@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from shards.config import Config
 
@@ -58,6 +58,10 @@ class MethodConfig(Config):
     def needs_label(self) -> bool:
         """Whether each sample must carry a class label."""
         return False
+
+    def run_defaults(self) -> dict[str, Any]:
+        """What the published runs of this method set outside of it: fields of TrainConfig that differ from its own."""
+        return {}
 
     def create(self, backbone: Backbone, facts: RunFacts) -> Method:
         """Make the module on the CPU, with initial weights that depend on `facts.seed` alone.

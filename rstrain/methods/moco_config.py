@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import pydantic
 from pydantic import Field
@@ -71,6 +71,16 @@ class MoCoConfig(MethodConfig):
     def needs_geo(self) -> bool:
         """Whether each sample must carry a geo cluster."""
         return self.geo
+
+    def run_defaults(self) -> dict[str, Any]:
+        """Crops as the authors made them (spec of the released scripts): each variant has its own."""
+        if self.pairing == "temporal":
+            augment = {"resize": 448, "center_crop": True, "scale": (0.08, 1.0)}
+        elif self.geo:
+            augment = {"resize": 448}
+        else:
+            augment = {}
+        return {"augment": augment, "optim": {"schedule": "cosine_epoch"}}
 
     @pydantic.model_validator(mode="after")
     def _agree(self) -> Self:

@@ -1,0 +1,437 @@
+"""The training loop. It knows steps, ranks, checkpoints and logs; what is learnt is the method's business."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from rstrain import distributed
+from rstrain.config import TrainConfig
+from rstrain.data.batch import HostBatch, mean_std
+from rstrain.data.config import DataConfig
+from rstrain.data.geo import geo_labels
+from rstrain.data.loader import loader
+from rstrain.engine import checkpoint
+from rstrain.engine.folder import open_run
+from rstrain.engine.log import Metrics
+from rstrain.engine.probe import Probe
+from rstrain.interop.backbone import FILE, BackboneFacts, CheckpointError, save_backbone
+from rstrain.methods import RunFacts
+from rstrain.methods.base import Batch, Method, StepOutput
+from rstrain.models.backbone import Backbone, build_backbone
+from rstrain.optim.optimizers import build_optimizer, set_lr
+from shards.console import progress, say
+from shards.errors import ConfigError, UserError
+from shards.index import Index
+from shards.random import address, stream
+
+_TORCH = stream("engine/torch")
+
+
+class TrainingError(UserError):
+    """A run that must not go on."""
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """How a call of `pretrain` ended."""
+
+    run: str
+    steps: int
+    """Done so far."""
+    total: int
+    finished: bool
+    loss: float | None
+    samples_per_s: float | None
+
+    def summary(self) -> str:
+        """Two lines for people: what happened, what to do next."""
+        if not self.finished:
+            return f"stopped at step {self.steps} of {self.total}; a checkpoint is kept: run the same command to go on"
+        loss = "" if self.loss is None else f", loss {self.loss:.4f}"
+        speed = "" if self.samples_per_s is None else f", {self.samples_per_s:,.0f} images/s"
+        return (
+            f"{self.run}: {self.total} steps done{loss}{speed}\n"
+            f"next: rstrain eval knn --checkpoint {self.run} --data DIR"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return asdict(self)
+
+
+def pretrain(config: TrainConfig, out: Path) -> TrainReport:
+    """Train, or go on where the run in `out` stopped.
+
+    The weights are a function of the config, the data and the machine's arithmetic; interruptions, worker counts and
+    the moments of checkpoints do not enter.
+
+    Raises:
+        UserError: the folder holds another run, the data changed, a checkpoint is damaged, the loss is not finite.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    with distributed.session(config.device) as world:
+        return _Run(config, out, world).go()
+
+
+class _Run:
+    def __init__(self, config: TrainConfig, out: Path, world: distributed.World) -> None:
+        self.config, self.out, self.world = config, out, world
+        index = Index.open(config.data)
+        split = config.split or ("train" if "train" in index.info.splits else None)
+        self.index = index.where(split=split) if split else index
+        self.steps = config.steps(len(self.index))
+        share = self._share()
+        if share % config.accumulate:
+            raise ConfigError(
+                f"accumulate={config.accumulate} does not divide the {share} samples of a rank: choose a divisor"
+            )
+        geo = geo_labels(self.index, config.clusters) if config.method.needs_geo and config.clusters else None
+        self.geo = torch.from_numpy(geo.labels) if geo else None
+        self.label = self._labels() if config.method.needs_label else None
+        backbone = build_backbone(
+            config.arch,
+            len(index.info.bands),
+            stem=config.stem,
+            size_px=config.augment.size,
+            seed=config.seed,
+        )
+        facts = RunFacts(
+            seed=config.seed,
+            batch=config.batch,
+            samples=len(self.index),
+            epochs=config.epochs,
+            classes=len(index.info.classes) or None,
+            geo_classes=geo.count if geo else None,
+        )
+        self.method: Method = config.method.create(backbone, facts).to(world.device)
+        if config.channels_last:
+            self.method = self.method.to(memory_format=torch.channels_last)
+        self.method.train()
+        self.optimizer = build_optimizer(config.optim, self.method)
+        self.mean, self.std = mean_std(index.info, config.statistics)
+        self.probe = Probe(config, index, self.index, self.mean, self.std)
+        self.step = 0
+        self.window: dict[str, Tensor] = {}
+        self.stopping = 0
+
+    def _share(self) -> int:
+        if self.config.batch % self.world.world:
+            raise ConfigError(
+                f"batch={self.config.batch} does not divide by {self.world.world} ranks: use a multiple of {self.world.world}"
+            )
+        return self.config.batch // self.world.world
+
+    def _labels(self) -> Tensor:
+        column = self.index.table["label"]
+        if column.null_count:
+            raise ConfigError(
+                f"{self.config.method.kind} needs labels; {column.null_count} views of {self.index.store} have none"
+            )
+        return torch.from_numpy(column.to_numpy().astype("int64"))
+
+    def go(self) -> TrainReport:
+        run = open_run(self.config, self.out, self.index, self.world)
+        self._resume()
+        model: nn.Module = self.method
+        if self.config.compile:
+            self.method.compile()
+        if self.world.world > 1:
+            device = [self.world.device.index] if self.world.device.type == "cuda" else None
+            model = DistributedDataParallel(
+                self.method, device_ids=device, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
+        last: dict[str, Any] = {}
+        with ExitStack() as stack:
+            metrics = None
+            bar = None
+            if self.world.is_main:
+                metrics = stack.enter_context(
+                    Metrics(
+                        run, step=self.step, wandb_project=self.config.wandb, config=self.config.to_dict()
+                    )
+                )
+                if self.step:
+                    say(f"going on from step {self.step} of {self.steps}")
+                bar = stack.enter_context(progress("pretrain", self.steps, "steps", done=self.step))
+            stack.enter_context(self._signals())
+            clock = _Clock(self.config.save_minutes)
+            for host in self._batches():
+                clock.got_batch()
+                save = self._one(model, host, clock)
+                if (
+                    self.step % self.config.log_every == 0
+                    or self.step == self.steps
+                    or self.probe.due(self.step)
+                ):
+                    record = self._record(clock)
+                    if metrics is not None:
+                        metrics.write(record)
+                    last = record
+                if bar is not None:
+                    bar.advance(
+                        1, f"loss {last['loss']:.3f}  {last['samples_per_s']:,.0f} images/s" if last else None
+                    )
+                if save or self.step == self.steps:
+                    self._save()
+                    clock.saved()
+                if self.stopping and self.step < self.steps:
+                    break
+                clock.ask()
+        finished = self.step == self.steps
+        if finished:
+            distributed.average_batch_norms(self.method)
+            if self.world.is_main:
+                self._save_backbone()
+        distributed.barrier()
+        return TrainReport(
+            str(run), self.step, self.steps, finished, last.get("loss"), last.get("samples_per_s")
+        )
+
+    def _batches(self) -> Iterator[HostBatch]:
+        config = self.config
+        pairing = config.method.pairing
+        data = DataConfig(
+            pairs="temporal" if pairing == "temporal" else "self",
+            views=1 if pairing == "single" else 2,
+            workers=config.workers,
+        )
+        return loader(
+            data,
+            config.augment,
+            self.index,
+            batch=config.batch,
+            seed=config.seed,
+            start=self.step,
+            stop=self.steps,
+            rank=self.world.rank,
+            world=self.world.world,
+            device=self.world.device.type,
+        )
+
+    def _one(self, model: nn.Module, host: HostBatch, clock: _Clock) -> bool:
+        """One optimiser step; answers whether a checkpoint is due."""
+        config = self.config
+        epoch = self.step * config.batch / len(self.index)
+        set_lr(self.optimizer, config.optim.lr_at(epoch, config.epochs))
+        torch.manual_seed(int(address(_TORCH, config.seed, self.step, self.world.rank)) >> 1)
+        self.method.before_step()
+        parts = self._parts(host)
+        bad = torch.zeros((), device=self.world.device)
+        for number, batch in enumerate(parts):
+            quiet = isinstance(model, DistributedDataParallel) and number + 1 < len(parts)
+            with model.no_sync() if quiet else nullcontext():  # type: ignore[operator]
+                with torch.autocast(
+                    self.world.device.type, torch.bfloat16, enabled=config.precision == "bf16"
+                ):
+                    output: StepOutput = model(batch)
+                bad = bad + (~torch.isfinite(output.loss.detach())).float()
+                (output.loss / len(parts)).backward()  # type: ignore[no-untyped-call]
+            self._remember(output, len(parts))
+        non_finite, stop, save = self._agree(bad, clock)
+        if non_finite:
+            self._give_up(host)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.method.after_step()
+        self.step += 1
+        self.stopping = stop
+        return save or bool(stop)
+
+    def _parts(self, host: HostBatch) -> list[Batch]:
+        rows = host.rows
+        views = host.views(self.mean, self.std, self.world.device)
+        if not self.config.channels_last:
+            views = tuple(view.contiguous() for view in views)
+        geo = None if self.geo is None else self.geo[rows].to(self.world.device)
+        label = None if self.label is None else self.label[rows].to(self.world.device)
+        size = len(rows) // self.config.accumulate
+        return [
+            Batch(
+                views=tuple(view[at : at + size] for view in views),
+                rows=rows[at : at + size],
+                step=self.step,
+                label=None if label is None else label[at : at + size],
+                geo=None if geo is None else geo[at : at + size],
+            )
+            for at in range(0, len(rows), size)
+        ]
+
+    def _remember(self, output: StepOutput, parts: int) -> None:
+        values = {"loss": output.loss.detach()} | output.logs
+        for key, value in values.items():
+            self.window[key] = self.window.get(key, torch.zeros_like(value)) + value / parts
+        self.window["steps"] = self.window.get("steps", torch.zeros_like(output.loss.detach())) + 1 / parts
+
+    def _agree(self, bad: Tensor, clock: _Clock) -> tuple[bool, int, bool]:
+        """What all ranks do now, decided together: give up, stop, save."""
+        save = float(self.world.is_main and clock.save_due())
+        flags = torch.stack([bad, bad.new_tensor(float(self.stopping)), bad.new_tensor(save)])
+        if self.world.world > 1:
+            dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+        non_finite, stop, save = flags.tolist()
+        return non_finite > 0, int(stop), save > 0
+
+    def _give_up(self, host: HostBatch) -> None:
+        keys = self.index.keys(host.rows.numpy())
+        path = self.out / f"non-finite-step-{self.step}-rank-{self.world.rank}.txt"
+        path.write_text("\n".join(keys) + "\n", encoding="utf-8")
+        raise TrainingError(
+            f"step {self.step}: the loss is not finite; the weights were not touched by it\n"
+            f"  keys of this rank's batch: {', '.join(keys[:4])}, … (all in {path})\n"
+            "  Try a lower --lr, a higher --temperature or --precision fp32; the last checkpoint is in the run folder."
+        )
+
+    def _record(self, clock: _Clock) -> dict[str, Any]:
+        """Means since the last record, over ranks; the window starts anew."""
+        steps = self.window.pop("steps")
+        names = sorted(self.window)
+        joined = distributed.mean(torch.stack([self.window[n] / steps for n in names])).tolist()
+        self.window = {}
+        values = dict(zip(names, joined, strict=True))
+        seconds, waited, counted = clock.lap(self.step)
+        record = {
+            "step": self.step,
+            "epoch": round(self.step * self.config.batch / len(self.index), 6),
+            "loss": values.pop("loss"),
+            **values,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "samples_per_s": round(counted * self.config.batch / seconds, 2),
+            "data_wait": round(waited / seconds, 4),
+        }
+        if self.probe.due(self.step):
+            record["knn"] = self.probe.score(self.method.encoder, self.world)
+            clock.lap(self.step)
+        return record
+
+    def _save(self) -> None:
+        norms = distributed.gather(_norms(self.method)[None])
+        if not self.world.is_main:
+            return
+        state = {
+            "step": self.step,
+            "samples": self.step * self.config.batch,
+            "fingerprint": self.index.info.fingerprint,
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "norms": norms.cpu(),
+            "window": {key: value.cpu() for key, value in self.window.items()},
+        }
+        checkpoint.save(self.out / "checkpoints", state, step=self.step, keep=self.config.keep)
+
+    def _save_backbone(self) -> None:
+        config = self.config
+        encoder = self.method.encoder
+        assert isinstance(encoder, Backbone)
+        facts = BackboneFacts(
+            arch=config.arch,
+            bands=len(self.mean),
+            band_names=tuple(band.name for band in self.index.info.bands),
+            mean=self.mean,
+            std=self.std,
+            size=config.augment.size,
+            stem=config.stem,
+            method=config.method.kind,
+            dataset_fingerprint=self.index.info.fingerprint,
+            checkpoint_digest=checkpoint.last_digest(self.out / "checkpoints"),
+        )
+        save_backbone(self.out / FILE, encoder, facts)
+
+    def _resume(self) -> None:
+        state = checkpoint.load_last(self.out / "checkpoints")
+        if state is None:
+            return
+        if state["fingerprint"] != self.index.info.fingerprint:
+            raise ConfigError(
+                f"{self.config.data}: is not the data that {self.out} was trained on (fingerprint "
+                f"{self.index.info.fingerprint[:12]}…, the run has {state['fingerprint'][:12]}…)\n"
+                "  Give the original data set, or another --out to start a new run."
+            )
+        try:
+            self.method.load_state_dict(state["method"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"{self.out}: the checkpoint is of another model ({str(error).splitlines()[0]}); use another --out"
+            ) from None
+        norms = state["norms"]
+        same = len(norms) == self.world.world
+        _set_norms(self.method, norms[self.world.rank] if same else norms.mean(0))
+        self.step = int(state["step"])
+        self.window = {key: value.to(self.world.device) for key, value in state["window"].items()}
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and Ctrl-C finish the step, save, and leave; a second Ctrl-C leaves at once."""
+
+        def note(number: int, frame: Any) -> None:
+            if self.stopping and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self.stopping = number
+
+        before = {n: signal.signal(n, note) for n in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class _Clock:
+    """Seconds spent, seconds waited for data, and when the next checkpoint is due."""
+
+    def __init__(self, save_minutes: float) -> None:
+        self._every = save_minutes * 60
+        now = time.monotonic()
+        self._saved = self._start = self._asked = now
+        self._waited = 0.0
+        self._step: int | None = None
+        self._steps = 0
+
+    def got_batch(self) -> None:
+        self._waited += time.monotonic() - self._asked
+        self._steps += 1
+
+    def ask(self) -> None:
+        self._asked = time.monotonic()
+
+    def save_due(self) -> bool:
+        return time.monotonic() - self._saved >= self._every
+
+    def saved(self) -> None:
+        self._saved = time.monotonic()
+
+    def lap(self, step: int) -> tuple[float, float, int]:
+        """Seconds, seconds of them waited, and steps since the last lap."""
+        now = time.monotonic()
+        out = (max(now - self._start, 1e-9), self._waited, self._steps)
+        self._start, self._waited, self._steps = now, 0.0, 0
+        return out
+
+
+def _running(method: nn.Module) -> list[Tensor]:
+    return [b for name, b in method.named_buffers() if name.endswith(("running_mean", "running_var"))]
+
+
+def _norms(method: nn.Module) -> Tensor:
+    """Running statistics of all batch norms as one vector: the only state that differs between ranks."""
+    tensors = [b.flatten().float() for b in _running(method)]
+    return torch.cat(tensors) if tensors else torch.zeros(0, device=next(method.parameters()).device)
+
+
+def _set_norms(method: nn.Module, vector: Tensor) -> None:
+    at = 0
+    for buffer in _running(method):
+        buffer.copy_(vector[at : at + buffer.numel()].view_as(buffer))
+        at += buffer.numel()
