@@ -32,7 +32,7 @@ class Clusters(Config):
         """
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            return cls(space=values["space"], centroids=values["vectors"])
+            return cls(space=values["space"], centroids=[row["vector"] for row in values["clusters"]])
         except OSError as error:
             raise ConfigError(
                 f"{path}: cannot be read ({error.strerror}); make it with: rsdata geocluster TABLE OUT.csv"
