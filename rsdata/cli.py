@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from rsdata.curate import cli as curate
+from rsdata.inspect import cli as inspect
 from rsdata.sources import kinds, table
 from rsdata.sources.base import Source
 from shards import console
@@ -129,6 +131,9 @@ def _report(result: Any, as_json: bool) -> None:
 for _name, _source in kinds().items():
     console.configured(plan_app, _name, _source, help=_source.__doc__)(_plan)
     console.configured(run_app, _name, _source, help=_source.__doc__)(_run)
+
+curate.register(app)
+inspect.register(app)
 
 
 def main() -> None:
