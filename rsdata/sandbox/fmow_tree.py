@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -155,7 +156,8 @@ def _write_batch(plan: FmowTree, part: Path, numbers: range) -> tuple[int, dict[
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        views, trapped = 0, {}
+        views = 0
+        trapped: dict[str, str] = {}
         for number in numbers:
             count, found = _write_place(plan, part, number)
             views += count
@@ -222,22 +224,25 @@ def _write_place(plan: FmowTree, part: Path, number: int) -> tuple[int, dict[str
     count = 1 if draw[0] < 0.15 else min(plan.max_views, 2 + int(draw[1] * (plan.max_views - 1)))
     trap = _TRAPS[number] if plan.traps and number < len(_TRAPS) else ""
     # One scene serves all views: it is wide enough for the most generous frame.
-    share = 0.42 + 0.33 * draw[2]
+    share = 0.5 + 0.35 * draw[2]
     corners = np.array([(east, north) for east, north in site.corners()])
     reach_m = max(np.ptp(corners[:, 1]), np.ptp(corners[:, 0]) * np.cos(np.radians(site.lat)))
     reach_m *= np.pi / 180 * EARTH_RADIUS_M
     gsd_m = float(reach_m / share / plan.size_px)
     scene = world.scene(Grid.around(site.lon, site.lat, gsd_m, round(plan.size_px * 1.5)), [site])
-    t, trapped = 0, {}
+    t = 0
+    trapped: dict[str, str] = {}
     for index in range(count):
         key = (plan.seed, _VIEW, number, index)
         step = float(uniform(*key, 0, count=1)[0])
         t += 0 if index == 0 else 1 if step < 0.85 else 2 if step < 0.95 else 3
         view = shoot(world, scene, site, _date(world, scene.grid, key), plan.size_px, key)
-        facts = metadata(view, site, f"{name}_{t}_rgb", place.country, number * 100 + index)
+        facts: dict[str, Any] | None = metadata(
+            view, site, f"{name}_{t}_rgb", place.country, number * 100 + index
+        )
         stem = folder / f"{name}_{t}_rgb"
         (part / stem).with_suffix(".jpg").write_bytes(_jpeg(view))
-        if index == 0 and trap:
+        if index == 0 and trap and facts is not None:
             facts = _spoil(trap, facts)
             trapped[trap] = str(stem.with_suffix(".json"))
         if facts is not None:
@@ -277,7 +282,7 @@ def _jpeg(view: View, side: float = 1.0) -> bytes:
 _TRAPS = ("several_boxes", "bare_object", "missing_json", "malformed_wkt")
 
 
-def _spoil(trap: str, facts: dict[str, object]) -> dict[str, object] | None:
+def _spoil(trap: str, facts: dict[str, Any]) -> dict[str, Any] | None:
     boxes = facts["bounding_boxes"]
     assert isinstance(boxes, list)
     first = dict(boxes[0])
@@ -293,7 +298,7 @@ def _spoil(trap: str, facts: dict[str, object]) -> dict[str, object] | None:
     return None
 
 
-def _write_twin(stem: Path, view: View, facts: dict[str, object]) -> None:
+def _write_twin(stem: Path, view: View, facts: dict[str, Any]) -> None:
     """The multispectral twin: a quarter of the linear size."""
     stem.with_suffix(".jpg").write_bytes(_jpeg(view, 0.25))
     side = {"img_width": max(1, round(view.width / 4)), "img_height": max(1, round(view.height / 4))}

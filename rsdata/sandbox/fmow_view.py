@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,13 +97,22 @@ def shoot(world: World, scene: Scene, site: Site, time: datetime, size_px: int, 
     pixels = pixels[start[1] : start[1] + frame[1], start[0] : start[0] + frame[0]]
     scale = 0.85 + 0.3 * draw[5]
     size = (max(16, round(frame[0] * scale)), max(16, round(frame[1] * scale)))
-    pixels = cv2.resize(np.ascontiguousarray(pixels), size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    pixels = cv2.resize(
+        np.ascontiguousarray(pixels), size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    )
     if draw[6] < 0.2:  # a poor focus, or a turbulent day
         pixels = cv2.GaussianBlur(pixels, (0, 0), 0.5 + 0.5 * draw[7])
     cover = float(world.cloud(_coarse(scene.grid, start, frame), time).mean())
     pixels = np.asarray(pixels, np.uint8)
     return View(
-        pixels, scene.grid, start[0], start[1], (frame[0], frame[1]), time, round(100 * cover), tuple(draw.tolist())
+        pixels,
+        scene.grid,
+        start[0],
+        start[1],
+        (frame[0], frame[1]),
+        time,
+        round(100 * cover),
+        tuple(draw.tolist()),
     )
 
 
@@ -113,7 +123,7 @@ def _coarse(grid: Grid, start: list[int], frame: list[int]) -> Grid:
     return Grid(grid.crs, x0, y0, grid.res * step, max(1, frame[0] // step), max(1, frame[1] // step))
 
 
-def metadata(view: View, site: Site, stem: str, country: str, box_id: int) -> dict[str, object]:
+def metadata(view: View, site: Site, stem: str, country: str, box_id: int) -> dict[str, Any]:
     """The JSON object beside a picture, with the keys of the release.
 
     The first box carries the polygon and ID -1, a second one the ID of the challenge, as in the released files.
@@ -127,7 +137,7 @@ def metadata(view: View, site: Site, stem: str, country: str, box_id: int) -> di
     draw = view.draws
     off_nadir = 28 * draw[8]
     degree_m = np.radians(EARTH_RADIUS_M)
-    facts: dict[str, object] = {
+    facts: dict[str, Any] = {
         "gsd": view.gsd_m,
         "img_filename": f"{stem}.tif",
         "img_width": view.width,

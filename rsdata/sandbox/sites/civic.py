@@ -6,7 +6,7 @@ import numpy as np
 
 from rsdata.sandbox.sites.pen import Pen
 from rsdata.sandbox.world.canvas import bits16
-from rsdata.sandbox.world.spectra import Material as M
+from rsdata.sandbox.world.spectra import Material as M  # noqa: N817
 
 
 def airport(pen: Pen) -> None:
@@ -23,10 +23,16 @@ def airport(pen: Pen) -> None:
         angle = 0.35 + 0.8 * u[5]
         along = pen.a * np.cos(angle) + pen.b * np.sin(angle)
         across = pen.b * np.cos(angle) - pen.a * np.sin(angle)
-        runways.append((np.abs(along) < width * 1.02) & (np.abs(across) < wide * 0.8) & pen.box(0, 0, length, width))
+        runways.append(
+            (np.abs(along) < width * 1.02) & (np.abs(across) < wide * 0.8) & pen.box(0, 0, length, width)
+        )
     taxi_b = runway_b + side * (wide + 50)
     for place in (-0.9, -0.3, 0.35, 0.9):
-        pen.put(pen.box(place * length, (taxi_b + runway_b) / 2, 10, abs(taxi_b - runway_b) / 2 + 10), M.ASPHALT, 1.15)
+        pen.put(
+            pen.box(place * length, (taxi_b + runway_b) / 2, 10, abs(taxi_b - runway_b) / 2 + 10),
+            M.ASPHALT,
+            1.15,
+        )
     pen.put(pen.box(0, taxi_b, length * 0.93, 11), M.ASPHALT, 1.15)
     for runway in runways:
         pen.put(runway, surface, 0.9)
@@ -136,7 +142,9 @@ def houses(pen: Pen) -> None:
     pen.put(area, pen.style.yard)
     pen.lawn(area & (pen.canvas.moisture > 0.3))
     pen.trees(area, 0.25 + 0.3 * u[0])
-    house = pen.box(0, 0, length * 0.32, width * 0.27) | pen.box(length * 0.22, width * 0.2, length * 0.13, width * 0.3)
+    house = pen.box(0, 0, length * 0.32, width * 0.27) | pen.box(
+        length * 0.22, width * 0.2, length * 0.13, width * 0.3
+    )
     pen.roof(house, u[1], 6)
     pen.canvas.tone[house & (pen.b > 0)] *= 0.85
     drive = pen.box(length * 0.3, -width * 0.62, 3, width * 0.36)

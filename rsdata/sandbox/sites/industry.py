@@ -6,7 +6,7 @@ import numpy as np
 
 from rsdata.sandbox.sites.pen import Pen
 from rsdata.sandbox.world.canvas import bits16
-from rsdata.sandbox.world.spectra import Material as M
+from rsdata.sandbox.world.spectra import Material as M  # noqa: N817
 
 
 def port(pen: Pen) -> None:
@@ -21,7 +21,12 @@ def port(pen: Pen) -> None:
     pitch = length * (0.45 + 0.3 * u[2])
     offset = length * (u[3] - 0.5) * 0.5
     pier_a = (pen.a - offset + pitch / 2) % pitch - pitch / 2
-    pier = (np.abs(pier_a) < 14 + 12 * u[4]) & (pen.b < edge) & (pen.b > -width * 0.95) & (np.abs(pen.a) < length)
+    pier = (
+        (np.abs(pier_a) < 14 + 12 * u[4])
+        & (pen.b < edge)
+        & (pen.b > -width * 0.95)
+        & (np.abs(pen.a) < length)
+    )
     pen.put(pier, M.CONCRETE, 1.0, 2)
     x, y, ships = pen.cells(pitch / 2, 95, offset - 3)
     ship_wide, ship_long = 11 / (pitch / 2), 0.4
@@ -31,12 +36,26 @@ def port(pen: Pen) -> None:
     pen.canvas.slot[hull] = (ships[hull] >> np.uint64(33)).astype(np.uint32) | np.uint32(1)
     pen.canvas.busy[hull] = 0.7
     stack_x, stack_y, stacks = pen.cells(28, 9, 0, edge)
-    stacked = yard & (pen.b < width * 0.5) & (pen.b > edge + 14) & (stack_x > 0.12) & (stack_y > 0.25) & (bits16(stacks, 0) < 0.75)
+    stacked = (
+        yard
+        & (pen.b < width * 0.5)
+        & (pen.b > edge + 14)
+        & (stack_x > 0.12)
+        & (stack_y > 0.25)
+        & (bits16(stacks, 0) < 0.75)
+    )
     colours = (M.RUST, M.ROOF_BLUE, M.ROOF_GREY, M.ROOF_WHITE, M.TRACK)
     for number, colour in enumerate(colours):
         pen.put(stacked & (np.floor(bits16(stacks, 1) * len(colours)) == number), colour, 0.95, 7)
     shed_x, shed_y, sheds = pen.cells(90, width * 0.5, 0, width * 0.5)
-    shed = yard & (pen.b > width * 0.55) & (shed_x > 0.1) & (shed_x < 0.9) & (shed_y < 0.75) & (bits16(sheds, 0) < 0.8)
+    shed = (
+        yard
+        & (pen.b > width * 0.55)
+        & (shed_x > 0.1)
+        & (shed_x < 0.9)
+        & (shed_y < 0.75)
+        & (bits16(sheds, 0) < 0.8)
+    )
     pen.roof(shed, u[6], 10)
     pen.built_over(shed | stacked, 0.6 * u[7], side=150)
 
@@ -49,7 +68,9 @@ def solar_farm(pen: Pen) -> None:
     pen.grounds(area & (u[0] < 0.4), M.GRAVEL)
     block_a, block_b = 70 + 60 * u[1], 50 + 50 * u[2]
     x, y, hashed = pen.cells(block_a, block_b)
-    corner = (np.sign(pen.a) * (1 if u[3] < 0.5 else -1) > 0) & (pen.b > 0) & (u[4] < 0.6)  # the outline is not always a rectangle
+    corner = (
+        (np.sign(pen.a) * (1 if u[3] < 0.5 else -1) > 0) & (pen.b > 0) & (u[4] < 0.6)
+    )  # the outline is not always a rectangle
     panels = area & ~corner & (x > 0.06) & (y > 0.08) & (bits16(hashed, 0) < 0.94)
     pitch = 6 + 5 * u[5]
     rows = pen.b % pitch < pitch * 0.62
@@ -109,7 +130,12 @@ def water_treatment(pen: Pen) -> None:
     water = M.TURBID if u[2] < 0.7 else M.WATER
     pen.put(round_side & (radius < 0.42), M.CONCRETE, 1.1)
     pen.put(round_side & (radius < 0.38), water, 0.8 + 0.5 * u[3])
-    pen.put(round_side & (radius < 0.38) & (np.abs((x - 0.5) * np.cos(6 * u[4]) + (y - 0.5) * np.sin(6 * u[4])) < 0.02), M.CONCRETE)
+    pen.put(
+        round_side
+        & (radius < 0.38)
+        & (np.abs((x - 0.5) * np.cos(6 * u[4]) + (y - 0.5) * np.sin(6 * u[4])) < 0.02),
+        M.CONCRETE,
+    )
     long_x, long_y, _ = pen.cells(60, 15)
     basin = area & (pen.a > length * (0.3 + 0.3 * u[1])) & (long_y > 0.12) & (long_x > 0.04)
     pen.put(area & (pen.a > length * (0.3 + 0.3 * u[1])), M.CONCRETE)

@@ -6,7 +6,7 @@ import numpy as np
 
 from rsdata.sandbox.sites.pen import Pen
 from rsdata.sandbox.world.canvas import bits16
-from rsdata.sandbox.world.spectra import Material as M
+from rsdata.sandbox.world.spectra import Material as M  # noqa: N817
 
 
 def crop_field(pen: Pen) -> None:
@@ -54,7 +54,9 @@ def golf_course(pen: Pen) -> None:
     for number, (along, across) in enumerate(((-0.06, 0.22), (-0.1, -0.2), (-0.35, 0.28))):
         spot = np.hypot((piece - 0.9 - along) * length * 0.75, (y - row - 0.5 - across) * step)
         pen.put(area & (spot < step * (0.09 + 0.05 * u[3 + number])), M.SAND, 1.05)
-    pond = pen.oval(length * (u[7] - 0.5), width * (u[8] - 0.5), length * 0.14, width * 0.16) + 0.3 * pen.wavy(2.0**6)
+    pond = pen.oval(
+        length * (u[7] - 0.5), width * (u[8] - 0.5), length * 0.14, width * 0.16
+    ) + 0.3 * pen.wavy(2.0**6)
     pen.put(area & (pond < 1), M.WATER)
     pen.put(pen.box(length * 0.85, width * 0.8, length * 0.08, width * 0.07), M.ROOF_GREY, 1.0, 6)
 

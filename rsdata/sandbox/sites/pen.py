@@ -11,7 +11,7 @@ from rsdata.sandbox.world import noise as k
 from rsdata.sandbox.world.canvas import Canvas, bits16
 from rsdata.sandbox.world.cities import Style
 from rsdata.sandbox.world.noise import Field
-from rsdata.sandbox.world.spectra import Material as M
+from rsdata.sandbox.world.spectra import Material as M  # noqa: N817
 from shards.random import address
 
 Mask = NDArray[np.bool_]
@@ -38,15 +38,16 @@ class Pen:
 
     def box(self, a: float, b: float, half_a: float, half_b: float) -> Mask:
         """A rectangle round (a, b)."""
-        return (np.abs(self.a - a) < half_a) & (np.abs(self.b - b) < half_b)
+        inside: Mask = (np.abs(self.a - a) < half_a) & (np.abs(self.b - b) < half_b)
+        return inside
 
     def oval(self, a: float, b: float, radius_a: float, radius_b: float) -> Field:
         """1 on the ellipse, less inside."""
-        return np.hypot((self.a - a) / radius_a, (self.b - b) / radius_b)
+        return np.asarray(np.hypot((self.a - a) / radius_a, (self.b - b) / radius_b), np.float32)
 
     def track(self, straight: float, radius: float) -> Field:
         """Distance in metres from the spine of a stadium shape (two straights, two half circles), minus `radius`."""
-        return np.hypot(np.maximum(np.abs(self.a) - straight, 0), self.b) - np.float32(radius)
+        return np.asarray(np.hypot(np.maximum(np.abs(self.a) - straight, 0), self.b) - radius, np.float32)
 
     def wavy(self, wavelength_m: float, gain: float = 0.5) -> Field:
         """Ground noise, about -1 to 1."""
@@ -67,7 +68,9 @@ class Pen:
         roofs = self.style.roofs
         self.put(where, roofs[int(choice * len(roofs))], 0.85 + 0.3 * (choice * 7 % 1), height)
 
-    def cells(self, side_a: float, side_b: float, start_a: float = 0.0, start_b: float = 0.0) -> tuple[Field, Field, NDArray[np.uint64]]:
+    def cells(
+        self, side_a: float, side_b: float, start_a: float = 0.0, start_b: float = 0.0
+    ) -> tuple[Field, Field, NDArray[np.uint64]]:
         """Cut the plane into cells: place in the cell (0 to 1, twice) and a hash for each cell."""
         x, y = (self.a - start_a) / side_a, (self.b - start_b) / side_b
         i, j = np.floor(x), np.floor(y)

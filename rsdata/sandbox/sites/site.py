@@ -88,7 +88,12 @@ class Site:
         for i, j in ((-1, -1), (1, -1), (1, 1), (-1, 1)):
             east, north = i * length * c - j * width * s, i * length * s + j * width * c
             lat = self.lat + np.degrees(north / EARTH_RADIUS_M)
-            out.append((float(self.lon + np.degrees(east / EARTH_RADIUS_M) / np.cos(np.radians(self.lat))), float(lat)))
+            out.append(
+                (
+                    float(self.lon + np.degrees(east / EARTH_RADIUS_M) / np.cos(np.radians(self.lat))),
+                    float(lat),
+                )
+            )
         return out
 
     def paint(self, canvas: Canvas) -> None:

@@ -76,7 +76,9 @@ class Canvas:
             v[where] = face.v_steps[where] * scale
         return code, u, v
 
-    def put(self, where: NDArray[np.bool_] | Flat, material: Material, tone: float = 1.0, height: float = 0.0) -> None:
+    def put(
+        self, where: NDArray[np.bool_] | Flat, material: Material, tone: float = 1.0, height: float = 0.0
+    ) -> None:
         """Cover pixels (mask, or flat indices) with one material; crops, vehicles and crowns below are gone."""
         if where.dtype != np.bool_:
             mask = np.zeros(self.material.size, bool)

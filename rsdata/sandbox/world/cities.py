@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsdata.sandbox.world.grid import EARTH_RADIUS_M, to_xyz
-from rsdata.sandbox.world.spectra import Material as M
+from rsdata.sandbox.world.spectra import Material as M  # noqa: N817
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,34 @@ STYLES: dict[str, Style] = {
 }  # fmt: skip
 """By continent; ME (Near East and Sahara) and IN (South Asia) have their own."""
 
-_NEAR_EAST = frozenset("SA AE OM YE QA BH KW IQ IR SY JO IL PS EG LY DZ TN MA EH MR TM UZ AF".split())
-_SOUTH_ASIA = frozenset("IN PK BD LK NP".split())
+_NEAR_EAST = frozenset(
+    [
+        "SA",
+        "AE",
+        "OM",
+        "YE",
+        "QA",
+        "BH",
+        "KW",
+        "IQ",
+        "IR",
+        "SY",
+        "JO",
+        "IL",
+        "PS",
+        "EG",
+        "LY",
+        "DZ",
+        "TN",
+        "MA",
+        "EH",
+        "MR",
+        "TM",
+        "UZ",
+        "AF",
+    ]
+)
+_SOUTH_ASIA = frozenset(["IN", "PK", "BD", "LK", "NP"])
 _REACH = 2.2  # a city has no influence beyond this many radii
 
 

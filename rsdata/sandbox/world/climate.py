@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -78,7 +79,9 @@ def climate(ground: Ground, seed: int) -> Climate:
     lat = np.degrees(np.arcsin(np.clip(z, -1, 1)))
     lon = np.degrees(np.arctan2(y, x))
     land = _sample(_near_land()[None], CELL_DEG, lon, lat)[0]
-    height, relief, temperature, swing, moisture, redness, people = _sample(_atlas(seed), _ATLAS_DEG, lon, lat)
+    height, relief, temperature, swing, moisture, redness, people = _sample(
+        _atlas(seed), _ATLAS_DEG, lon, lat
+    )
     return Climate(
         lat.astype(np.float32), land, height * land, relief, temperature, swing, moisture, redness, people
     )
@@ -107,13 +110,21 @@ def _atlas(seed: int) -> NDArray[np.float32]:
     moisture = 0.85 * np.exp(-((lat / 12) ** 2)) + 0.58 * np.exp(-(((latitude - 52) / 17) ** 2)) + 0.08
     moisture += 0.3 * noise.fbm(RAIN, 2.0**20, 2.0**17, 0.6) + 0.12 * (1 - inland) + _bumps(_WET, lon, lat)
     redness = np.clip((temperature - 12) / 16, 0, 1) * 0.6 + 0.45 * noise.fbm(RED, 2.0**20, 2.0**17, 0.5)
-    fields = [height, relief, temperature, swing, np.clip(moisture, 0.02, 1.15), np.clip(redness, 0, 1), _people()]
+    fields = [
+        height,
+        relief,
+        temperature,
+        swing,
+        np.clip(moisture, 0.02, 1.15),
+        np.clip(redness, 0, 1),
+        _people(),
+    ]
     atlas = np.stack(fields).astype(np.float32)
     atlas.setflags(write=False)
     return atlas
 
 
-def _bumps(table: list[tuple[float, float, float, float, float]], lon: Field, lat: Field) -> Field:
+def _bumps(table: Sequence[tuple[float, float, float, float, float]], lon: Field, lat: Field) -> Field:
     total = np.zeros_like(lat)
     for lon_0, lat_0, wide, tall, amount in table:
         east = (lon - lon_0 + 180) % 360 - 180
@@ -155,7 +166,9 @@ def _blur(raster: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     return np.ascontiguousarray(blurred[:, margin:-margin])
 
 
-def _sample(rasters: NDArray[np.float32], cell: float, lon: NDArray[Any], lat: NDArray[Any]) -> NDArray[np.float32]:
+def _sample(
+    rasters: NDArray[np.float32], cell: float, lon: NDArray[Any], lat: NDArray[Any]
+) -> NDArray[np.float32]:
     """Bilinear, [N, rows, columns] -> [N, …]; columns wrap."""
     height, width = rasters.shape[1:]
     column = (lon.astype(np.float64) + 180) / cell - 0.5

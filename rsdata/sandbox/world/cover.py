@@ -7,7 +7,7 @@ import numpy as np
 from rsdata.sandbox.world import noise as k
 from rsdata.sandbox.world.canvas import Canvas
 from rsdata.sandbox.world.noise import Field
-from rsdata.sandbox.world.spectra import Material as M
+from rsdata.sandbox.world.spectra import Material as M  # noqa: N817
 
 
 def paint_nature(canvas: Canvas, town: Field) -> None:
@@ -87,7 +87,9 @@ def _paint_fresh_water(canvas: Canvas, town: Field) -> None:
     river = near < 1
     bank = (near < 2.2) & ~river & (moisture > 0.25)
     stream = np.abs(noise.fbm(k.STREAM, 2.0**13, 2.0**5, 0.45)) < 0.008 * np.clip(moisture - 0.2, 0, 1)
-    pond = (noise.fbm(k.POND, 2.0**12, 2.0**4, 0.5) > 1.22 - 0.35 * moisture) & (town < 0.3) & (moisture > 0.3)
+    pond = (
+        (noise.fbm(k.POND, 2.0**12, 2.0**4, 0.5) > 1.22 - 0.35 * moisture) & (town < 0.3) & (moisture > 0.3)
+    )
     canvas.material[bank] = np.where(moisture[bank] > 0.5, M.BROADLEAF, M.GRASS)
     fresh = river | pond | (stream & (town < 0.4))
     muddy = (canvas.redness > 0.45) & fresh

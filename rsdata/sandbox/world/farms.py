@@ -11,7 +11,8 @@ from rsdata.sandbox.world import noise as k
 from rsdata.sandbox.world.canvas import Canvas, bits16
 from rsdata.sandbox.world.cities import STYLES, Style, cities
 from rsdata.sandbox.world.grid import EARTH_RADIUS_M
-from rsdata.sandbox.world.spectra import Material as M
+from rsdata.sandbox.world.noise import Field
+from rsdata.sandbox.world.spectra import Material as M  # noqa: N817
 from shards.random import address, uniform
 
 REGION_M = 24_576.0
@@ -38,7 +39,8 @@ def paint_farms(canvas: Canvas, seed: int) -> None:
         here = np.flatnonzero(region == value)
         at = (int(code[here[0]]), int(ru[here[0]]), int(rv[here[0]]))
         middle = (at[1] + 0.5) * REGION_M, (at[2] + 0.5) * REGION_M
-        _cut(canvas, flat[here], u[here] - middle[0], v[here] - middle[1], wander[here], at, seed)
+        du, dv = (u[here] - middle[0]).astype(np.float32), (v[here] - middle[1]).astype(np.float32)
+        _cut(canvas, flat[here], du, dv, wander[here], at, seed)
 
 
 @lru_cache(maxsize=4096)
@@ -54,18 +56,19 @@ def style_of(face: int, ru: int, rv: int) -> Style:
 def _cut(
     canvas: Canvas,
     flat: NDArray[np.int64],
-    u: NDArray[np.float64],
-    v: NDArray[np.float64],
-    wander: NDArray[np.float32],
+    u: Field,
+    v: Field,
+    wander: Field,
     region: tuple[int, int, int],
     seed: int,
 ) -> None:
     style = style_of(*region)
-    draw = uniform(seed, k.FARM, *region, count=2)
+    draw = [float(value) for value in uniform(seed, k.FARM, *region, count=2)]
     turn = draw[0] * np.pi if style.warp_m > 20 else 0.06 * (draw[0] - 0.5)
     side = style.parcel_m * (0.8 + 0.4 * draw[1])
-    along = u * np.cos(turn) + v * np.sin(turn) + style.warp_m * wander
-    across = v * np.cos(turn) - u * np.sin(turn) + style.warp_m * 0.7 * wander
+    c, s = float(np.cos(turn)), float(np.sin(turn))
+    along = u * c + v * s + style.warp_m * wander
+    across = v * c - u * s + style.warp_m * 0.7 * wander
     i, j = np.floor(along / side), np.floor(across / side)
     fa, fb = (along / side - i).astype(np.float32), (across / side - j).astype(np.float32)
     cell = address(seed, k.FARM, *region, i.astype(np.int64), j.astype(np.int64))
@@ -103,9 +106,7 @@ def _cut(
         material[flat[lane < max(2.6, 0.3 * res)]] = M.GRAVEL
 
 
-def _calendar(
-    canvas: Canvas, flat: NDArray[np.int64], kind: NDArray[np.float32], jitter: NDArray[np.float32]
-) -> None:
+def _calendar(canvas: Canvas, flat: NDArray[np.int64], kind: Field, jitter: Field) -> None:
     """Give pixels a crop by two numbers in [0, 1): six crops where there are seasons, any time in the tropics."""
     crop = _CROPS[np.minimum((kind * len(_CROPS)).astype(np.int64), len(_CROPS) - 1)]
     swing = canvas.swing.ravel()[flat]

@@ -185,13 +185,14 @@ class Ground:
         assert self.parent is not None
         return self.parent
 
-    def upsample(self, at_knots: NDArray[np.float32]) -> NDArray[np.float32]:
+    def upsample(self, at_knots: NDArray[Any]) -> NDArray[np.float32]:
         """A field at the knots -> float32 [H, W] at the pixels."""
         assert self.weights is not None
         rows, wy, columns, wx = self.weights
         wy, wx = wy.astype(np.float32), wx.astype(np.float32)
+        at_knots = at_knots.astype(np.float32, copy=False)
         lines = at_knots[rows] * (1 - wy)[:, None] + at_knots[rows + 1] * wy[:, None]
-        left = lines.take(columns, axis=1)
+        left: NDArray[np.float32] = lines.take(columns, axis=1)
         right = lines.take(columns + 1, axis=1)
         right -= left
         right *= wx
@@ -233,7 +234,7 @@ def tangent(lon: float, lat: float) -> tuple[Float64, Float64]:
     return east, north
 
 
-def _cells(position: Float64) -> tuple[NDArray[np.int64], Float64]:
+def _cells(position: NDArray[Any]) -> tuple[NDArray[np.int64], Float64]:
     cell = np.floor(position)
     return cell.astype(np.int64), position - cell
 

@@ -11,7 +11,7 @@ from rsdata.sandbox.world.canvas import Canvas
 from rsdata.sandbox.world.noise import Field
 from rsdata.sandbox.world.sky import Moment, cloud_field, haze_of, season_temperature, sun, weather
 from rsdata.sandbox.world.spectra import BANDS
-from rsdata.sandbox.world.spectra import Material as M
+from rsdata.sandbox.world.spectra import Material as M  # noqa: N817
 from shards.random import address, uniform
 
 _CARS, _SITE = 801, 802
@@ -50,9 +50,13 @@ def light_of(canvas: Canvas, seed: int, moment: Moment) -> Light:
     high, toward = sun(canvas.climate.lat, moment.day)
     ground = canvas.ground
     shade = ground.upsample(np.sqrt(np.sin(high)))
-    shade *= _slopes(canvas, ground.upsample(1 / np.tan(high)), *(ground.upsample(f(toward)) for f in (np.sin, np.cos)))
+    shade *= _slopes(
+        canvas, ground.upsample(1 / np.tan(high)), *(ground.upsample(f(toward)) for f in (np.sin, np.cos))
+    )
     if canvas.res_m < 20 and height.any():
-        shade *= 1 - np.float32(0.62) * _shadows(height, canvas.res_m, ground.upsample(np.tan(high)), ground.upsample(toward))
+        shade *= 1 - np.float32(0.62) * _shadows(
+            height, canvas.res_m, ground.upsample(np.tan(high)), ground.upsample(toward)
+        )
     cover = cloud_field(ground, canvas.climate, seed, moment)
     cloud = cover if cover.any() else None
     under = cloud_field(ground, canvas.climate, seed, moment, shadow=True)
@@ -114,7 +118,9 @@ def _growth(canvas: Canvas, warmth: Field, moment: Moment, material: NDArray[np.
 def _snow(canvas: Canvas, warmth: Field, material: NDArray[np.uint8]) -> Field | None:
     if float(warmth.min()) > 1:
         return None
-    amount = np.clip((-2 - warmth) / 8 + 1.2 * (canvas.tone - 1), 0, 0.85) * np.clip(canvas.moisture * 3, 0, 1)
+    amount = np.clip((-2 - warmth) / 8 + 1.2 * (canvas.tone - 1), 0, 0.85) * np.clip(
+        canvas.moisture * 3, 0, 1
+    )
     amount[(material == M.CONIFER)] *= 0.35
     amount[(material == M.BROADLEAF)] *= 0.6
     amount[(material == M.ASPHALT) | (material == M.SOLAR)] *= 0.3
@@ -175,5 +181,7 @@ def _vehicles(canvas: Canvas, seed: int, moment: Moment) -> tuple[NDArray[np.int
         return flat, flat
     hashed = address(seed, _CARS, moment.key, canvas.slot.ravel()[flat].astype(np.int64))
     crowd = 0.5 + float(uniform(seed, _SITE, moment.key, count=1)[0])
-    here = (hashed & np.uint64(0xFFFF)).astype(np.float32) < canvas.busy.ravel()[flat] * np.float32(65536 * crowd)
+    here = (hashed & np.uint64(0xFFFF)).astype(np.float32) < canvas.busy.ravel()[flat] * np.float32(
+        65536 * crowd
+    )
     return flat[here], ((hashed[here] >> np.uint64(20)) % np.uint64(len(_PAINT))).astype(np.int64)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,9 @@ _SIGNED = np.float32(2.0**-23)
 _A, _B, _C = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F), np.uint64(0x165667B19E3779F9)
 
 # Keys of noise fields; any change of a number is another planet.
-CONTINENT, WEATHER, RELIEF, TONE, RED, RIVER, PATCH, GRAIN, FARM, TREES, TOWN, STREAM, POND, BEND, RAIN = range(1, 16)
+CONTINENT, WEATHER, RELIEF, TONE, RED, RIVER, PATCH, GRAIN, FARM, TREES, TOWN, STREAM, POND, BEND, RAIN = (
+    range(1, 16)
+)
 FAMILY_OF = {CONTINENT: 101, RELIEF: 101, RIVER: 101, STREAM: 101, RED: 101, BEND: 101}
 FAMILY_OF |= {PATCH: 102, FARM: 102, TOWN: 102, POND: 102, WEATHER: 102, TREES: 103, GRAIN: 103, TONE: 103}
 SHARED = 10
@@ -76,8 +79,8 @@ class _Lookup:
     u: tuple[int, int]
     """First node and one past the last."""
     v: tuple[int, int]
-    cells: NDArray[np.int16]
-    """[H, W, 2], column and row in the block of nodes."""
+    cells: NDArray[np.int16] | None
+    """[H, W, 2], column and row in the block of nodes, for pixels."""
     fraction: NDArray[np.uint16] | None
     """Place in the cell as OpenCV takes it, for pixels."""
     taps: NDArray[np.int64] | None
@@ -88,10 +91,11 @@ class _Lookup:
         """Values at the points, float32 [H, W]."""
         import cv2
 
-        if self.taps is not None:
-            return np.asarray(np.einsum("...i,...i->...", block.ravel()[self.taps], self.weights), np.float32)
+        if self.taps is not None and self.weights is not None:
+            return np.asarray(np.vecdot(block.ravel()[self.taps], self.weights), np.float32)
         return np.asarray(
-            cv2.remap(block, self.cells, self.fraction, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), np.float32
+            cv2.remap(block, self.cells, self.fraction, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE),
+            np.float32,
         )
 
 
@@ -102,8 +106,7 @@ def _lookup(face: Face, level: int, shift_m: tuple[float, float], *, exact: bool
         return found
     cell_bits = STEP_BITS - level
     mask = np.int32(2**cell_bits - 1)
-    cells = np.empty((*face.u_steps.shape, 2), np.int16)
-    places, axes = [], []
+    places, nodes, axes = [], [], []
     for axis, steps in enumerate((face.u_steps, face.v_steps)):
         shift = np.int32(round(shift_m[axis] / FACE_M * 2.0**STEP_BITS))
         low, high = int(face.low[axis] + shift), int(face.high[axis] + shift)
@@ -112,24 +115,25 @@ def _lookup(face: Face, level: int, shift_m: tuple[float, float], *, exact: bool
             here = np.clip(here, low, high)
         first = (low >> cell_bits) - 1
         axes.append((first, (high >> cell_bits) + 3))
-        np.subtract(here >> cell_bits, first, out=cells[..., axis], casting="unsafe")
+        nodes.append((here >> cell_bits) - np.int32(first))
         places.append(here & mask)
-    fraction = taps = weights = None
+    cells = fraction = taps = weights = None
     if exact:
         # OpenCV's kernel without its rounding to 1/32 of a cell, which would cut terraces into long waves.
         u, v = (_kernel(place * 2.0**-cell_bits) for place in places)
         weights = (v[..., :, None] * u[..., None, :]).reshape(*u.shape[:-1], 16).astype(np.float32)
         width = axes[0][1] - axes[0][0]
         around = (np.arange(-1, 3)[:, None] * width + np.arange(-1, 3)).ravel()
-        taps = (cells[..., 1].astype(np.int64) * width + cells[..., 0])[..., None] + around
+        taps = (nodes[1].astype(np.int64) * width + nodes[0])[..., None] + around
     else:
+        cells = (nodes[1] << 16 | nodes[0]).view(np.int16).reshape(*nodes[0].shape, 2)
         drop = cell_bits - _FRACTION_BITS
-        fraction = ((places[1] >> drop) * 32 + (places[0] >> drop)).astype(np.uint16)
+        fraction = (places[1] >> drop << _FRACTION_BITS | places[0] >> drop).astype(np.uint16)
     face.lookups[key] = found = _Lookup(axes[0], axes[1], cells, fraction, taps, weights)
     return found
 
 
-def _kernel(t: NDArray[np.float64]) -> NDArray[np.float64]:
+def _kernel(t: NDArray[Any]) -> NDArray[np.float64]:
     """Weights of the four nodes round a point at fraction t of its cell, [..., 4] (Keys 1981, a = -0.75)."""
     a = -0.75
     near, far = t, 1 - t

@@ -108,7 +108,7 @@ class Scene:
         gain = (2.5 * (0.86 + 0.3 * draw[0]) * (1 + 0.07 * (draw[1:4] - 0.5))).astype(np.float32)
         image = np.sqrt(np.clip(image * gain, 0, 1)) * 255
         image += _grain(key, image.shape) * np.float32(1.0 + 3.0 * draw[4])
-        return np.clip(image + 0.5, 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(image + 0.5, 0, 255), np.uint8)
 
     def _band(self, light: Light, band: str) -> Field:
         canvas = self.canvas
@@ -126,8 +126,8 @@ class Scene:
         values *= light.shade
         values += (np.float32(path_radiance(band)) - values * np.float32(0.8)) * light.haze
         if light.cloud is not None:
-            bright = np.float32(0.05 if band == "cirrus" else 0.45 if band.startswith("swir") else 0.3)
-            bright = bright + bright * np.float32(0.9) * light.cloud
+            thin = np.float32(0.05 if band == "cirrus" else 0.45 if band.startswith("swir") else 0.3)
+            bright = thin * (1 + np.float32(0.9) * light.cloud)
             values += (bright - values) * light.cloud
         return np.clip(values, 0, 1.2)
 
@@ -135,6 +135,7 @@ class Scene:
 def _grain(key: tuple[int, ...], shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Sensor noise about -1 … 1, nearly normal: the sum of the four bytes of hashed words; [H, W, 3]."""
     count = int(np.prod(shape))
-    words = bits(*key, 1, count=(count + 1) // 2).view(np.uint8).reshape(-1, 4)
-    total = words.sum(axis=1, dtype=np.int32)[:count].astype(np.float32)
+    words = bits(*key, 1, count=(count + 1) // 2).view(np.uint32)[:count]
+    pairs = (words & np.uint32(0x00FF00FF)) + ((words >> np.uint32(8)) & np.uint32(0x00FF00FF))
+    total = ((pairs & np.uint32(0xFFFF)) + (pairs >> np.uint32(16))).astype(np.float32)
     return (total.reshape(shape) - 510) * np.float32(1 / 148)

@@ -14,7 +14,10 @@ from shards.errors import ConfigError
 from shards.random import uniform
 
 _CLOUD, _COVER, _AIR = 701, 702, 703
-_SHADOW_M = (1600.0, 1100.0)  # where a cloud's shadow falls, along the axes of a face; one for all keeps tiles equal
+_SHADOW_M = (
+    1600.0,
+    1100.0,
+)  # where a cloud's shadow falls, along the axes of a face; one for all keeps tiles equal
 _HOUR_ANGLE = np.radians(-22.5)  # satellites of this kind pass at 10:30 local solar time
 
 
@@ -35,7 +38,9 @@ class Moment:
             ConfigError: `time` is not a datetime.
         """
         if not isinstance(time, datetime):
-            raise ConfigError(f"time must be a datetime, found {time!r}; give datetime(2020, 7, 1, tzinfo=UTC)")
+            raise ConfigError(
+                f"time must be a datetime, found {time!r}; give datetime(2020, 7, 1, tzinfo=UTC)"
+            )
         time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
         start = datetime(time.year, 1, 1, tzinfo=UTC)
         return cls(1 + (time - start).total_seconds() / 86400, int(time.timestamp() // 3600))
@@ -62,29 +67,35 @@ def season_temperature(mean: Field, swing: Field, day: float) -> Field:
     return mean + swing * np.float32(np.cos(2 * np.pi * (day - 201) / 365.25))
 
 
-def cloud_field(ground: Ground, climate: Climate, seed: int, moment: Moment, *, shadow: bool = False) -> Field:
+def cloud_field(
+    ground: Ground, climate: Climate, seed: int, moment: Moment, *, shadow: bool = False
+) -> Field:
     """Opacity of clouds, 0 to 1, float32 [H, W]; with `shadow`, of those that stand before the sun."""
     shift = _SHADOW_M if shadow else (0.0, 0.0)
     knots = ground.knots
     wide = octave(knots, 3, seed, _COVER, moment.key)
     share = np.clip(0.14 + 0.3 * climate.moisture + 0.62 * wide, 0, 1)
     # Thresholds from a share of sky: clear days are clear, full days are full.
-    limit = ground.upsample((1.15 - 1.9 * share).astype(np.float32))
-    if float(limit.min()) > 1.75:
-        return np.zeros(ground.shape, np.float32)
-    total = np.zeros(knots.shape, np.float32)
+    at_knots = (1.15 - 1.9 * share).astype(np.float32)
+    least = float(at_knots.min())
+    layers = [(level, np.float32(0.62**step)) for step, level in enumerate(range(8, 15))]
+    left = sum(float(weight) for _, weight in layers) * 1.1
+    density = np.zeros(knots.shape, np.float32)
     fine: Field | None = None
-    for step, level in enumerate(range(8, 17)):
-        length, weight = wavelength(level), np.float32(0.62**step)
+    for level, weight in layers:
+        if float(density.max()) + left < least:  # no cloud can come of what is left
+            return np.zeros(ground.shape, np.float32)
+        left -= float(weight) * 1.1
+        length = wavelength(level)
         if length >= 32 * ground.res_m:
-            total += weight * octave(knots, level, seed, _CLOUD, moment.key, shift_m=shift)
+            density += weight * octave(knots, level, seed, _CLOUD, moment.key, shift_m=shift)
         elif length >= 2.5 * ground.res_m:
             layer = weight * octave(ground, level, seed, _CLOUD, moment.key, shift_m=shift)
             fine = layer if fine is None else fine + layer
-    density = ground.upsample(total)
+    full = ground.upsample(density - at_knots)
     if fine is not None:
-        density += fine
-    opacity = np.clip((density - limit) * 1.6, 0, 1)
+        full += fine
+    opacity = np.clip(full * np.float32(1.6), 0, 1)
     return np.asarray(opacity * opacity * (3 - 2 * opacity) * np.float32(0.95), np.float32)
 
 
@@ -92,4 +103,6 @@ def haze_of(ground: Ground, climate: Climate, seed: int, moment: Moment) -> Fiel
     """Strength of haze, 0.01 to 0.5, float32 [H, W]."""
     wide = octave(ground.knots, 4, seed, _AIR, moment.key)
     day = float(uniform(seed, _AIR, moment.key, count=1)[0])
-    return ground.upsample(np.clip(0.02 + 0.16 * day**2 + 0.1 * wide + 0.06 * climate.moisture, 0.01, 0.5).astype(np.float32))
+    return ground.upsample(
+        np.clip(0.02 + 0.13 * day**2 + 0.08 * wide + 0.05 * climate.moisture, 0.01, 0.5).astype(np.float32)
+    )

@@ -10,7 +10,7 @@ from rsdata.sandbox.world.canvas import Canvas, bits16
 from rsdata.sandbox.world.cities import STYLES, Style, cities
 from rsdata.sandbox.world.grid import EARTH_RADIUS_M, Ground
 from rsdata.sandbox.world.noise import Field, Noise
-from rsdata.sandbox.world.spectra import Material as M
+from rsdata.sandbox.world.spectra import Material as M  # noqa: N817
 from shards.random import address, uniform
 
 Whole = NDArray[np.int64]
@@ -85,12 +85,16 @@ def paint_streets(canvas: Canvas, level: Field, which: NDArray[np.int32], seed: 
         if canvas.res_m > 20:
             _paint_afar(canvas, here, style)
         else:
-            _paint_blocks(canvas, here, east.ravel()[here], north.ravel()[here], level_here, style, (seed, city))
+            _paint_blocks(
+                canvas, here, east.ravel()[here], north.ravel()[here], level_here, style, (seed, city)
+            )
 
 
 def _paint_afar(canvas: Canvas, flat: Whole, style: Style) -> None:
     """Where a pixel holds several houses: a mixture, with quarters of their own brightness and some green."""
-    mixture = {M.ROOF_RED: M.TOWN_WARM, M.ROOF_WHITE: M.TOWN_PALE, M.METAL: M.TOWN_WARM}.get(style.roofs[0], M.TOWN_GREY)
+    mixture = {M.ROOF_RED: M.TOWN_WARM, M.ROOF_WHITE: M.TOWN_PALE, M.METAL: M.TOWN_WARM}.get(
+        style.roofs[0], M.TOWN_GREY
+    )
     noise = canvas.noise
     quarter = noise.fbm(k.TONE, 2.0**11, max(64.0, canvas.res_m), 0.8).ravel()[flat]
     green = (quarter > 0.9) & (style.yard == M.GRASS)
@@ -101,33 +105,37 @@ def _paint_afar(canvas: Canvas, flat: Whole, style: Style) -> None:
 def _paint_blocks(
     canvas: Canvas,
     flat: Whole,
-    east: NDArray[np.float64],
-    north: NDArray[np.float64],
+    east: Field,
+    north: Field,
     level: Field,
     style: Style,
     key: tuple[int, int],
 ) -> None:
-    draw = uniform(_STREETS, *key, count=3)
-    turn = draw[0] * np.pi / 2
+    draw = [float(value) for value in uniform(_STREETS, *key, count=3)]
+    c, s = float(np.cos(draw[0] * np.pi / 2)), float(np.sin(draw[0] * np.pi / 2))
     if style.warp_m > 20:
         bend = canvas.noise.fbm(k.BEND, 2.0**11, 2.0**8, 0.5).ravel()[flat] * min(style.warp_m, 90)
         east, north = east + bend, north - 0.8 * bend
     long_m, short_m = style.block_m[0] * (0.85 + 0.3 * draw[1]), style.block_m[1] * (0.85 + 0.3 * draw[2])
-    along = east * np.cos(turn) + north * np.sin(turn)
-    across = north * np.cos(turn) - east * np.sin(turn)
-    i, j = np.floor(along / long_m).astype(np.int64), np.floor(across / short_m).astype(np.int64)
-    a, b = along - i * long_m, across - j * short_m
+    along = east * c + north * s
+    across = north * c - east * s
+    i, j = np.floor(along / long_m).astype(np.int32), np.floor(across / short_m).astype(np.int32)
+    a, b = along - i.astype(np.float32) * long_m, across - j.astype(np.float32) * short_m
     block = address(_STREETS, *key, i, j)
     # Every fifth street is wide; half of a street's width lies in each of its two blocks.
-    half_a = np.where((i % 5 == 0) & (a < long_m / 2) | (i % 5 == 4) & (a > long_m / 2), 11.0, 4.5)
-    half_b = np.where((j % 5 == 0) & (b < short_m / 2) | (j % 5 == 4) & (b > short_m / 2), 11.0, 4.5)
+    half_a = np.where(
+        (i % 5 == 0) & (a < long_m / 2) | (i % 5 == 4) & (a > long_m / 2), np.float32(11), np.float32(4.5)
+    )
+    half_b = np.where(
+        (j % 5 == 0) & (b < short_m / 2) | (j % 5 == 4) & (b > short_m / 2), np.float32(11), np.float32(4.5)
+    )
     gap_a, gap_b = np.minimum(a, long_m - a) - half_a, np.minimum(b, short_m - b) - half_b
     street = np.minimum(gap_a, gap_b) < 0
     kind = bits16(block, 0)
     core = level > 0.95 + 0.2 * (kind - 0.5)
     park = (kind > 0.94) & ~core
     works = (kind < 0.1 + 0.25 * (level < 0.5)) & ~core
-    lot_m = np.where(core, 34.0, np.where(works, 55.0, style.lot_m))
+    lot_m = np.where(core, np.float32(34), np.where(works, np.float32(55), np.float32(style.lot_m)))
     inner_a, inner_b = a - half_a - 2, b - half_b - 2
     la, lb = np.floor(inner_a / lot_m), np.floor(inner_b / lot_m)
     lot = address(block, (la * 64 + lb).astype(np.int64))
@@ -135,14 +143,18 @@ def _paint_blocks(
     left, low = 0.06 + 0.2 * bits16(lot, 0), 0.06 + 0.2 * bits16(lot, 1)
     # A house that would reach into the next street is not built.
     whole = ((la + 1) * lot_m < long_m - 2 * half_a) & ((lb + 1) * lot_m < short_m - 2 * half_b)
-    inside = (pa > left) & (pa < 0.9 - 0.15 * bits16(lot, 2)) & (pb > low) & (pb < 0.92 - 0.15 * bits16(lot, 1))
+    inside = (
+        (pa > left) & (pa < 0.9 - 0.15 * bits16(lot, 2)) & (pb > low) & (pb < 0.92 - 0.15 * bits16(lot, 1))
+    )
     filled = np.minimum(style.filled * (0.55 + 0.6 * level), 1.0)
     house = inside & (bits16(lot, 3) < filled) & whole & ~street & ~park
     roofs = np.array(style.roofs, np.uint8)
     roof = roofs[(bits16(lot, 2) * len(roofs)).astype(np.int64)]
     big = np.array([M.ROOF_GREY, M.ROOF_WHITE, M.CONCRETE, M.ROOF_DARK, M.ROOF_GREY], np.uint8)
     roof = np.where(core, big[(bits16(lot, 2) * 5).astype(np.int64)], roof)
-    roof = np.where(works, np.array([M.ROOF_WHITE, M.ROOF_BLUE, M.ROOF_GREY], np.uint8)[(kind * 97 % 3).astype(int)], roof)
+    roof = np.where(
+        works, np.array([M.ROOF_WHITE, M.ROOF_BLUE, M.ROOF_GREY], np.uint8)[(kind * 97 % 3).astype(int)], roof
+    )
 
     material, tone = canvas.material.ravel(), canvas.tone.ravel()
     height = canvas.height.ravel()
@@ -161,7 +173,11 @@ def _paint_blocks(
     tone[flat] = np.where(house, slope * (0.85 + 0.3 * bits16(lot, 3)), 1 + 0.6 * grain)
     if canvas.res_m < 2.5:
         lane = street & (np.minimum(gap_a, gap_b) > -4.2)
-        slot = address(_SLOTS, *key, np.floor(along / 6).astype(np.int64), np.floor(across / 6).astype(np.int64))
+        slot = address(
+            _SLOTS, *key, np.floor(along / 6).astype(np.int64), np.floor(across / 6).astype(np.int64)
+        )
         busy = np.where(lane, 0.18 + 0.1 * level, 0)
-        canvas.slot.ravel()[flat] = np.where(lane, (slot >> np.uint64(33)).astype(np.uint32) | np.uint32(1), 0)
+        canvas.slot.ravel()[flat] = np.where(
+            lane, (slot >> np.uint64(33)).astype(np.uint32) | np.uint32(1), 0
+        )
         canvas.busy.ravel()[flat] = busy
