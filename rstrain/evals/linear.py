@@ -75,12 +75,12 @@ def fit_heads(
     rate = first.new_tensor(lrs).repeat_interleave(classes)
     weight_speed, bias_speed = torch.zeros_like(weight), torch.zeros_like(bias)
     for epoch in range(config.epochs):
-        x = (first if epoch == 0 else features(epoch)).sub(shift).mul_(scale)
+        x = first if epoch == 0 else features(epoch)
         order = torch.from_numpy(permute(np.arange(n), n, _ORDER, seed, epoch)).to(device)
         step = rate * _factor(config, epoch)
         for at in range(0, n, config.head_batch):
             rows = order[at : at + config.head_batch]
-            part = x[rows]
+            part = x[rows].sub_(shift).mul_(scale)
             slope = torch.addmm(bias, part, weight).view(len(rows), heads, classes).softmax(dim=2)
             slope[torch.arange(len(rows), device=device), :, label[rows]] -= 1.0
             slope = slope.view(len(rows), heads * classes) / len(rows)
@@ -168,9 +168,9 @@ def _taken(features: Features, rows: Tensor) -> Features:
 
 
 def _standard(x: Tensor) -> tuple[Tensor, Tensor]:
-    deviation = x.double().std(dim=0, correction=0)
-    scale = torch.where(deviation > 1e-6, 1.0 / deviation, torch.zeros_like(deviation))
-    return x.double().mean(dim=0).to(x.dtype), scale.to(x.dtype)
+    variance, mean = torch.var_mean(x, dim=0, correction=0)
+    deviation = variance.sqrt()
+    return mean, torch.where(deviation > 1e-6, 1.0 / deviation, torch.zeros_like(deviation))
 
 
 def _factor(config: LinearConfig, epoch: int) -> float:
