@@ -104,8 +104,8 @@ def fit(image: Image, *, box: tuple[int, int, int, int] | None = None, size: int
         pixels = np.asarray(Pillow.fromarray(pixels).resize(side, Pillow.Resampling.BICUBIC))
     if pixels is image.pixels:
         return image
-    pixels = np.ascontiguousarray(pixels)
-    return Image(encode_jpeg(pixels), "jpg", pixels, image.note)
+    data = encode_jpeg(np.ascontiguousarray(pixels))
+    return Image(data, "jpg", decode_jpeg(data), image.note)  # statistics are of the pixels that readers see
 
 
 def _with_pillow(data: bytes, kind: str) -> Image:

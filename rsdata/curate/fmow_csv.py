@@ -146,7 +146,7 @@ def _rows_of(places: Iterable[Place], metadata_root: str) -> tuple[list[Row], li
                 lon, lat = meta.lon_lat()
             except OSError as error:
                 reason = f"its metadata {view.metadata} cannot be read ({error.strerror})"
-                lost.append(Lost(view.image, FailureClass.GONE, reason))
+                lost.append(Lost(view.image, FailureClass.INVALID, reason))
                 continue
             except ValueError as error:
                 lost.append(Lost(view.image, FailureClass.INVALID, str(error)))

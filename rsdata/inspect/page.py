@@ -10,6 +10,7 @@ from rsdata.inspect.preview import Card, Preview
 from rsdata.maps import hex_colour, svg_map
 
 _CLASSES = 36
+_BESIDE = 16
 _PLAIN = "#2f6f8f"
 
 _STYLE = """
@@ -23,7 +24,7 @@ h2 { font-size:13px; text-transform:uppercase; letter-spacing:.08em; color:var(-
 .tiles { display:grid; grid-template-columns:repeat(auto-fit,minmax(130px,1fr)); gap:1px; background:var(--line);
   border:1px solid var(--line); border-radius:10px; overflow:hidden; margin-bottom:22px; }
 .tile { background:var(--paper); padding:14px 18px; }
-.tile b { display:block; font-size:24px; font-weight:600; line-height:1.2; font-variant-numeric:tabular-nums; }
+.tile b { display:block; font-size:22px; font-weight:600; line-height:1.25; white-space:nowrap; font-variant-numeric:tabular-nums; }
 .tile span { color:var(--soft); font-size:13px; }
 section { background:var(--paper); border:1px solid var(--line); border-radius:10px; padding:20px 22px; margin-bottom:22px; }
 .two { display:grid; grid-template-columns:minmax(0,3fr) minmax(0,2fr); gap:22px; align-items:start; }
@@ -33,7 +34,7 @@ section { background:var(--paper); border:1px solid var(--line); border-radius:1
 .card header { font-size:13px; line-height:1.35; margin-bottom:6px; }
 .card header b { font-weight:600; } .card header span { color:var(--soft); }
 .strip { display:flex; flex-wrap:wrap; gap:4px; }
-figure { margin:0; width:112px; } figure img, figure .gone { width:112px; height:112px; display:block; border-radius:3px; background:#e6e9ea; }
+figure { margin:0; width:132px; } figure img, figure .gone { width:132px; height:132px; display:block; border-radius:3px; background:#e6e9ea; }
 figure .gone { font-size:11px; padding:6px; overflow:hidden; color:var(--soft); }
 figcaption { font-size:11px; color:var(--soft); font-variant-numeric:tabular-nums; margin-top:2px; min-height:1.2em; }
 svg { display:block; width:100%; height:auto; } svg.map { border-radius:6px; }
@@ -56,7 +57,8 @@ def page(view: Preview) -> str:
     info = view.facts.info
     title = escape(info.name)
     lead = escape(info.attribution or f"source: {info.source}")
-    right = _bands(view)
+    few = len(view.classes) <= _BESIDE
+    right = (_classes(view) if few else "") + _bands(view)
     map_part = _map(view)
     months = _months(view)
     left = (map_part + months) if map_part else months
@@ -90,8 +92,9 @@ def _map(view: Preview) -> str:
     if not len(view.lon):
         return ""
     colours = [_colour(label) for label in view.dot_labels]
+    radius = 3.6 if len(colours) < 1_000 else 2.2
     note = "A dot is a place" + (", coloured by class." if view.facts.info.classes else ".")
-    return f'<section><h2>Where</h2>{svg_map(view.lon, view.lat, colours, radius=2.4)}<p class="note">{note}</p></section>'
+    return f'<section><h2>Where</h2>{svg_map(view.lon, view.lat, colours, radius=radius)}<p class="note">{note}</p></section>'
 
 
 def _months(view: Preview) -> str:
@@ -179,10 +182,10 @@ def _card(card: Card, view: Preview) -> str:
     name = card.key if card.label is None else view.facts.info.classes[card.label]
     more = f" · {len(card.thumbs)} of {card.views} views" if card.views > len(card.thumbs) else ""
     about = " · ".join(part for part in (card.split, card.where) if part) + more
-    width = min(len(card.thumbs), 8) * 116
+    width = min(len(card.thumbs), 8) * 136
     return (
         f'<div class="card" style="--c:{_colour(-1 if card.label is None else card.label)}" title="{escape(card.key)}">'
-        f'<header style="width:{max(width - 4, 112)}px;max-width:100%"><b>{escape(name)}</b><br><span>{escape(about)}</span></header>'
+        f'<header style="width:{max(width - 4, 132)}px;max-width:100%"><b>{escape(name)}</b><br><span>{escape(about)}</span></header>'
         f'<div class="strip">{thumbs}</div></div>'
     )
 
