@@ -24,6 +24,8 @@ from shards.errors import UserError
 
 DEATHS = 3
 """Deaths of a worker at one item before the item is given up."""
+FRUITLESS = 5
+"""Deaths in a row, of any worker, before one has begun an item."""
 _GATHER_S = 0.01  # answers of this long are read together: a message an item must cost the supervisor nothing
 _START = -1
 
@@ -84,6 +86,7 @@ class _Run:
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     deaths: Counter[tuple[int, int]] = field(default_factory=Counter)
     skip: dict[int, dict[int, str]] = field(default_factory=lambda: defaultdict(dict))
+    fruitless: int = 0
     behind: int = 0
     """Items of finished tasks."""
 
@@ -128,6 +131,7 @@ class _Run:
             self.bury(worker)
 
     def take(self, worker: _Worker, answer: dict[str, Any]) -> None:
+        self.fruitless = 0
         if "at" in answer:
             worker.at = answer["at"]
         elif "done" in answer:
@@ -151,23 +155,22 @@ class _Run:
             _close(worker.process.stdin)
         if worker.task is None:
             return
-        spot = (worker.task, worker.at)
-        self.deaths[spot] += 1
-        if self.deaths[spot] >= DEATHS:
-            self.give_up(worker.task, worker.at, _cause(status))
+        if worker.at == _START:
+            self.fruitless += 1
+            if self.fruitless >= FRUITLESS:
+                raise EngineError(_hopeless(f"{FRUITLESS} workers died at their start", _cause(status)))
+        else:
+            self.deaths[worker.task, worker.at] += 1
+            if self.deaths[worker.task, worker.at] >= DEATHS:
+                self.give_up(worker.task, worker.at, _cause(status))
         self.left.appendleft(worker.task)
         self.start()
 
     def give_up(self, task: int, at: int, cause: str) -> None:
         from rsdata.plan import Plan
 
-        items = Plan.open(self.out).info.shards[task].items
-        if not 0 <= at < items:
-            when = "before its first item" if at < 0 else "while the shard was written"
-            raise EngineError(
-                f"task {task}: {DEATHS} workers died {when} ({cause}); finished shards are kept\n"
-                "  Is there enough memory? Try again with fewer --workers."
-            )
+        if at >= Plan.open(self.out).info.shards[task].items:
+            raise EngineError(_hopeless(f"{DEATHS} workers died while they finished shard {task}", cause))
         self.skip[task][at] = f"killed its worker {DEATHS} times ({cause})"
 
     def stop(self) -> None:
@@ -185,6 +188,13 @@ class _Run:
 def _close(pipe: Any) -> None:
     with contextlib.suppress(BrokenPipeError):  # bytes for a dead worker
         pipe.close()
+
+
+def _hopeless(what: str, cause: str) -> str:
+    return (
+        f"{what} ({cause}); finished shards are kept\n"
+        "  What they said stands above. Is there enough memory? Try again with fewer --workers."
+    )
 
 
 def _cause(status: int) -> str:
