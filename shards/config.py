@@ -19,7 +19,7 @@ class Config(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     @classmethod
-    def build(cls, where: str = "options", **values: Any) -> Self:
+    def build(cls, where: str = "options", /, **values: Any) -> Self:
         """Validate `values`.
 
         Raises:

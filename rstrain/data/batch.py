@@ -1,0 +1,101 @@
+"""HostBatch: one step's pixels as the workers hand them over, 8 bits a value, and the way to the device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor
+
+from rstrain.data.photometric import apply_device
+from shards.dataset import DatasetInfo
+from shards.errors import ConfigError
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+"""Of red, green and blue, 0 … 255; the usual .485 .456 .406 and .229 .224 .225 times 255."""
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+@dataclass
+class HostBatch:
+    """The views of one rank in one step: V views, B samples, C bands, side S."""
+
+    step: int
+    pixels: Tensor
+    """uint8 [V, B, C, S, S]; C varies fastest in memory (channels last)."""
+    rows: Tensor
+    """int64 [B]: rows of the index that are the queries."""
+    partners: Tensor
+    """int64 [V, B]: row of each view; the first are `rows`."""
+    epoch: Tensor
+    """int64 [B]: a batch may straddle two epochs."""
+    color: Tensor | None = None
+    """float32 [V, B, 19 or 3] for `apply_device`; None where the worker has applied colour and blur already."""
+
+    def pin_memory(self) -> Self:
+        """Page-locked pixels, so that the copy to a GPU overlaps with work; DataLoader calls this."""
+        self.pixels = self.pixels.permute(0, 1, 3, 4, 2).pin_memory().permute(0, 1, 4, 2, 3)
+        return self
+
+    def views(
+        self, mean: Sequence[float], std: Sequence[float], device: torch.device | str = "cpu"
+    ) -> tuple[Tensor, ...]:
+        """Normalised float32 views on the device, V times [B, C, S, S]."""
+        pixels = self.pixels.to(device, non_blocking=True)
+        if self.color is not None:
+            color = self.color.to(device, non_blocking=True)
+            return tuple(normalise(apply_device(p, c), mean, std) for p, c in zip(pixels, color, strict=True))
+        return tuple(normalise(p, mean, std) for p in pixels)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Only the pixels travel through shared memory: each tensor there costs a file descriptor."""
+        small = (self.rows, self.partners, self.epoch, self.color)
+        return _rebuild, (self.step, self.pixels, *(None if t is None else t.numpy() for t in small))
+
+
+def _rebuild(step: int, pixels: Tensor, *small: Any) -> HostBatch:
+    rows, partners, epoch, color = (None if a is None else torch.from_numpy(a) for a in small)
+    assert rows is not None and partners is not None and epoch is not None
+    return HostBatch(step, pixels, rows, partners, epoch, color)
+
+
+def empty_pixels(*shape: int) -> Tensor:
+    """Uninitialised uint8; in a worker already in shared memory, so that handing it over copies nothing."""
+    if torch.utils.data.get_worker_info() is None:
+        return torch.empty(shape, dtype=torch.uint8)
+    storage = torch.UntypedStorage._new_shared(math.prod(shape), device="cpu")  # type: ignore[no-untyped-call]
+    return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
+
+
+def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """`(pixels - mean) / std` per band as float32, same layout; pixels [.., C, S, S] and both numbers in 0 … 255."""
+    scale = 1 / torch.tensor(std, dtype=torch.float32)
+    offset = -torch.tensor(mean, dtype=torch.float32) * scale
+    scale, offset = (t[:, None, None].to(pixels.device, non_blocking=True) for t in (scale, offset))
+    return torch.addcmul(offset, pixels.to(torch.float32), scale)
+
+
+def mean_std(
+    info: DatasetInfo, which: Literal["auto", "imagenet", "data"] = "auto"
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std a band, in units of the stored integers.
+
+    Raises:
+        ConfigError: ImageNet's for a set that has not three bands, or the set's own where it has none.
+    """
+    rgb = len(info.bands) == 3
+    if which == "imagenet" or (which == "auto" and rgb):
+        if not rgb:
+            raise ConfigError(
+                f"statistics=imagenet is for RGB, but {info.name} has {len(info.bands)} bands: use statistics=data"
+            )
+        return IMAGENET_MEAN, IMAGENET_STD
+    if len(info.statistics) != len(info.bands):
+        raise ConfigError(
+            f"{info.name}: dataset.json holds statistics of {len(info.statistics)} bands, the pixels have "
+            f"{len(info.bands)}; rebuild the set, or use statistics=imagenet for RGB"
+        )
+    return tuple(s.mean for s in info.statistics), tuple(max(s.std, 1e-6) for s in info.statistics)

@@ -1,0 +1,90 @@
+"""How training reads: which views, which augmentation, how many workers. No torch here, so `--help` stays instant."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+import pydantic
+from pydantic import Field
+
+from shards.config import Config
+
+
+class AugmentConfig(Config):
+    """Random views of an image; the defaults are those of MoCo-v2 (Chen et al. 2020) on fMoW."""
+
+    size: int = Field(224, ge=8, le=4096, description="side of a view, pixels")
+    scale: tuple[float, float] = Field((0.2, 1.0), description="area of the crop, share of the image")
+    ratio: tuple[float, float] = Field((3 / 4, 4 / 3), description="width over height of the crop")
+    resize: int | None = Field(
+        None, ge=8, description="crop as if the short side had been resized to this, pixels"
+    )
+    center_crop: bool = Field(False, description="crop inside the central square of side `resize` only")
+    hflip: float = Field(0.5, ge=0, le=1, description="probability of a mirror image, left to right")
+    vflip: float = Field(0.0, ge=0, le=1, description="probability of a mirror image, top to bottom")
+    rotate: bool = Field(False, description="turn by 0, 90, 180 or 270 degrees")
+    jitter: float = Field(0.8, ge=0, le=1, description="probability of colour jitter")
+    brightness: float = Field(0.4, ge=0, description="factor within 1 ± this")
+    contrast: float = Field(0.4, ge=0, description="factor within 1 ± this")
+    saturation: float = Field(0.4, ge=0, description="factor within 1 ± this; RGB only")
+    hue: float = Field(0.1, ge=0, le=0.5, description="turn within ± this, full circles; RGB only")
+    grayscale: float = Field(0.2, ge=0, le=1, description="probability of grey; RGB only")
+    blur: float = Field(0.5, ge=0, le=1, description="probability of a Gaussian blur")
+    blur_sigma: tuple[float, float] = Field(
+        (0.1, 2.0), description="its standard deviation, pixels of a view"
+    )
+    color: Literal["folded", "exact"] = Field(
+        "folded",
+        description="folded: one colour matrix and one blur; exact: every resize, crop and colour operation by "
+        "torchvision on PIL, as the original scripts, about ten times slower",
+    )
+    where: Literal["auto", "worker", "device"] = Field(
+        "auto", description="who applies colour and blur: the worker, or the device to the whole batch"
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _agree(self) -> Self:
+        for name, (low, high), top in (
+            ("scale", self.scale, 1.0),
+            ("ratio", self.ratio, 1000.0),
+            ("blur_sigma", self.blur_sigma, 100.0),
+        ):
+            if not 0 < low <= high <= top:
+                raise ValueError(f"{name}={low:g},{high:g}: expected 0 < first <= second <= {top:g}")
+        if self.center_crop and self.resize is None:
+            raise ValueError("center_crop needs resize: the side of the central square")
+        if self.color == "exact" and self.where == "device":
+            raise ValueError("color=exact runs in the worker (it is PIL's): use where=auto, or color=folded")
+        return self
+
+    def on_device(self, device: str) -> bool:
+        """Whether colour and blur are left to the device; `auto` leaves them to any device that is no CPU."""
+        if self.where == "auto":
+            return self.color == "folded" and not device.startswith("cpu")
+        return self.where == "device"
+
+
+class DataConfig(Config):
+    """Which rows are read, paired how, by how many processes."""
+
+    split: str = Field("train", description="split to train on; `all` takes every row")
+    pairs: Literal["self", "temporal"] = Field(
+        "self",
+        description="self: two crops of one image; temporal: the second is another view of the same place, or the "
+        "same image where there is no other (geography-aware SSL, section 3.2)",
+    )
+    views: int = Field(2, ge=1, le=16, description="views of a sample in a batch")
+    statistics: Literal["auto", "imagenet", "data"] = Field(
+        "auto",
+        description="mean and std of each band; auto: ImageNet's for 8-bit RGB, else the data set's own",
+    )
+    workers: int | None = Field(
+        None,
+        ge=0,
+        description="processes that decode; 0 reads in the training process (default: cores, at most 8)",
+    )
+    prefetch: int = Field(2, ge=1, description="batches each worker keeps ready")
+    block: int = Field(
+        256, ge=1, description="neighbouring samples that move together when the order is mixed"
+    )
+    window: int = Field(64, ge=1, description="blocks that are mixed with each other")

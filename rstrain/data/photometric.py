@@ -1,0 +1,116 @@
+"""Colour and blur of a view: by the worker (OpenCV), by the device (torch, whole batch), or exactly as torchvision.
+
+Worker and device apply the numbers of `Params.folded`, clamp and round to whole levels at the same two places
+(after the colour matrix, after the blur), and so agree up to the rounding of OpenCV's fixed point.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rstrain.data.augment import Params
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Pixels = NDArray[np.uint8]
+
+_NEUTRAL = np.concatenate([np.eye(3).ravel(), np.zeros(9)]).astype(np.float32)
+
+
+def blur_radius(sigma: float) -> int:
+    """Taps on each side of the centre: three standard deviations."""
+    return max(1, math.ceil(3 * sigma))
+
+
+def apply_worker(pixels: Pixels, folded: NDArray[np.float32]) -> Pixels:
+    """Colour and blur of one view, uint8 [S, S, C] to the same; bands other than RGB get gain and offset only."""
+    import cv2
+
+    sigma = float(folded[-1])
+    if pixels.shape[2] == 3:
+        if not np.array_equal(folded[:18], _NEUTRAL):
+            matrix, on_mean = folded[:18].reshape(2, 3, 3)
+            constant = on_mean @ np.array(cv2.mean(pixels)[:3], np.float32)
+            pixels = cv2.transform(pixels, np.column_stack([matrix, constant]))
+    else:
+        levels = np.arange(256) * folded[0] + folded[1] * pixels.mean()
+        pixels = np.rint(levels).clip(0, 255).astype(np.uint8)[pixels]
+    if sigma > 0:
+        kernel = _kernel(round(sigma, 3))
+        shape = pixels.shape
+        pixels = cv2.sepFilter2D(pixels, -1, kernel, kernel, borderType=cv2.BORDER_REFLECT_101).reshape(shape)
+    return pixels
+
+
+@lru_cache(maxsize=4096)
+def _kernel(sigma: float) -> NDArray[np.float32]:
+    x = np.arange(-blur_radius(sigma), blur_radius(sigma) + 1)
+    weights = np.exp(-(x**2) / (2 * sigma**2))
+    out: NDArray[np.float32] = (weights / weights.sum()).astype(np.float32)
+    return out
+
+
+def apply_device(pixels: Tensor, folded: Tensor) -> Tensor:
+    """The same for a batch in a few kernels: uint8 [N, C, S, S] and [N, 19 or 3] to float32 whole levels 0 … 255."""
+    import torch
+
+    folded = folded.float()
+    n, bands, side, _ = pixels.shape
+    x = pixels.to(torch.float32, memory_format=torch.contiguous_format).reshape(n, bands, side * side)
+    means = x.mean(dim=2, keepdim=True)
+    if bands == 3:
+        matrix, on_mean = folded[:, :18].reshape(n, 2, 3, 3).unbind(1)
+        x = torch.baddbmm(on_mean @ means, matrix, x)
+    else:
+        gain, offset = folded[:, 0, None, None], folded[:, 1, None, None]
+        x = x * gain + offset * means.mean(dim=1, keepdim=True)
+    x = x.round_().clamp_(0, 255).reshape(n, bands, side, side)
+    taps = _blur_matrices(folded[:, -1, None, None], side)
+    x = (x.reshape(n, bands * side, side) @ taps.transpose(1, 2)).reshape(n, bands, side, side)
+    return (taps[:, None] @ x).round_().clamp_(0, 255)
+
+
+def _blur_matrices(sigma: Tensor, side: int) -> Tensor:
+    """A blur along one axis as a matrix [N, S, S], mirrored at the edges without repeating them; sigma [N, 1, 1].
+
+    A product with a banded matrix needs no padding, no kernel size and no branch, and is the device's best operation.
+    """
+    import torch
+
+    at = torch.arange(side, device=sigma.device, dtype=torch.float32)
+    i, j = at[:, None], at[None, :]
+    radius = (3 * sigma).ceil().clamp(min=1)
+
+    def weights(distance: Tensor) -> Tensor:
+        return torch.exp(-(distance**2) / (2 * sigma.clamp(min=1e-3) ** 2)) * (distance.abs() <= radius)
+
+    last = side - 1
+    taps = weights(i - j) + weights(i + j) * (j > 0) + weights(2 * last - i - j) * (j < last)
+    return taps / taps.sum(dim=2, keepdim=True)
+
+
+def apply_exact(image: Any, view: Params) -> Any:
+    """Colour, grey and blur of a PIL image in the drawn order by torchvision's own functions and PIL's blur.
+
+    Every operation clamps, hue turns in HSV, and the blur is PIL's, as in MoCo's scripts.
+    """
+    from PIL import ImageFilter
+    from torchvision.transforms import functional as F
+
+    steps = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)
+    factors = (view.brightness, view.contrast, view.saturation, view.hue)
+    neutral = (1.0, 1.0, 1.0, 0.0)
+    for operation in view.operations.tolist():
+        if factors[operation] != neutral[operation]:
+            image = steps[operation](image, float(factors[operation]))
+    if view.gray:
+        image = F.to_grayscale(image, num_output_channels=3)
+    if view.sigma > 0:
+        image = image.filter(ImageFilter.GaussianBlur(radius=float(view.sigma)))
+    return image

@@ -1,0 +1,141 @@
+"""Processes that read ahead: torch's DataLoader, told to pass our errors on plainly and to end with its parent."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import weakref
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from shards.errors import UserError
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+_GRACE_S = 60
+"""How long a worker goes on after SIGTERM."""
+
+
+class LoaderError(UserError):
+    """A process that reads was killed."""
+
+
+class Numbered(Protocol[T_co]):
+    """A data set whose items are whole batches."""
+
+    def __getitem__(self, number: int) -> T_co:
+        """Batch `number`, the same whoever asks."""
+        ...
+
+
+def default_workers(most: int = 8) -> int:
+    """Cores this process may use (affinity and cgroup quota), at most `most`."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            cores = min(cores, max(1, round(int(quota) / int(period))))
+    except (OSError, ValueError):
+        pass
+    return min(cores, most)
+
+
+def read_ahead(
+    data: Numbered[T_co],
+    start: int,
+    stop: int,
+    *,
+    workers: int | None = None,
+    prefetch: int = 2,
+    pin: bool = False,
+) -> Iterator[T_co]:
+    """Batches `start` … `stop`-1 in order, made by `workers` processes; 0 makes them here.
+
+    A worker ends when its parent does: at once in an orderly end, within seconds after a kill.
+
+    Raises:
+        UserError: as the data set raised it, without a worker's traceback.
+        LoaderError: a worker was killed from outside.
+    """
+    workers = default_workers() if workers is None else workers
+    batches = _batches(data, range(start, stop), workers, prefetch, pin)
+    atexit.register(_close, weakref.ref(batches))
+    return batches
+
+
+def _close(batches: weakref.ref[Generator[Any]]) -> None:
+    """Send the workers home before multiprocessing's own exit, which would wait for them for ever."""
+    if (alive := batches()) is not None:
+        alive.close()
+
+
+def _batches(data: Numbered[T_co], numbers: range, workers: int, prefetch: int, pin: bool) -> Generator[T_co]:
+    loader: DataLoader[Any] = DataLoader(
+        _Guarded(data),
+        batch_size=None,
+        sampler=numbers,
+        num_workers=workers,
+        prefetch_factor=prefetch if workers else None,
+        pin_memory=pin,
+        collate_fn=_as_it_is,
+        worker_init_fn=_begin,
+    )
+    batches = iter(loader)
+    try:
+        while True:
+            try:
+                item = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if "DataLoader worker" not in str(error):
+                    raise
+                raise LoaderError(_death(str(error), workers)) from None
+            if isinstance(item, UserError):
+                raise item
+            yield item
+    finally:
+        del batches  # ends the workers now, though a traceback may keep this frame
+
+
+class _Guarded(Dataset[Any]):
+    """Hands a user's error over as a value: DataLoader would wrap it in the worker's traceback."""
+
+    def __init__(self, data: Numbered[Any]) -> None:
+        self._data = data
+
+    def __getitem__(self, number: int) -> Any:
+        try:
+            return self._data[number]
+        except UserError as error:
+            return error.with_traceback(None)
+
+
+def _as_it_is(item: Any) -> Any:
+    return item
+
+
+def _begin(worker: int) -> None:
+    """One thread each; a signal to the whole process group is the parent's to answer: it may want to save first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_S))
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+def _death(report: str, workers: int) -> str:
+    if "Bus error" in report or "shared memory" in report:
+        what = "it found no shared memory left (in a container: docker run --shm-size=8g)"
+    else:
+        what = f"most often the machine ran out of memory ({report.splitlines()[0]})"
+    return (
+        f"one of {workers} reading processes was killed: {what}\n"
+        f"  Use fewer (--workers {max(workers // 2, 0)}) or a smaller batch, and run the same command again."
+    )
