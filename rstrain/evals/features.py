@@ -73,6 +73,7 @@ def extract(
     parts: list[Tensor] = []
     with (
         frozen(backbone),
+        torch.random.fork_rng(devices=[]),  # a DataLoader draws a number when it starts its workers
         _shown(title if rank == 0 else "", len(own)) as advance,
         torch.autocast(device.type, torch.bfloat16, enabled=amp),
     ):

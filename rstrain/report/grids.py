@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from html import escape
 
-from rstrain.report.svg import DASHES, svg_open, clip, number, series_class, text, ticks
+from rstrain.report.svg import DASHES, clip, number, series_class, svg_open, text, ticks
 
 LEVELS = 5
 """Shades of a map or a matrix, `q1` (least) to `q5` in the style sheet."""

@@ -93,11 +93,12 @@ def curves_section(runs: Sequence[Run]) -> str:
                 lines.append(Line(run.name, x, y, palette(i)))
         if lines:
             panels.append(curves(title, lines))
-    note = '<p class="note">Long curves are means over equal stretches of steps.</p>'
+    note = "Long curves are means over equal stretches of steps."
     if len({run.method for _, run in trained}) > 1:
-        note = '<p class="note">Long curves are means over equal stretches of steps. Losses of different methods have no common scale; compare their shapes only.</p>'
+        note += " Losses of different methods have no common scale; compare their shapes only."
     return (
-        f"<h2>Training</h2>{legend([(run.name, palette(i)) for i, run in trained])}{note}"
+        f"<h2>Training</h2>{legend([(run.name, palette(i)) for i, run in trained])}"
+        f'<p class="note">{note}</p>'
         f'<div class="grid2">{"".join(f"<div>{p}</div>" for p in panels)}</div>'
     )
 

@@ -52,7 +52,7 @@ def series_class(number: int) -> str:
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Round numbers within [low, high], about `count` of them."""
     span = high - low
-    if not math.isfinite(span) or span <= 0:
+    if not math.isfinite(span) or span <= _least(low, high):
         return [low]
     raw = span / max(count, 1)
     power = 10.0 ** math.floor(math.log10(raw))
@@ -60,6 +60,16 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [round(i * step, 12) for i in range(first, last + 1)]
+
+
+def _least(low: float, high: float) -> float:
+    """Spans up to this are rounding."""
+    return max(1e-300, 1e-12 * max(abs(low), abs(high)))
+
+
+def drawable(value: float) -> bool:
+    """Whether an axis can reach it: finite, and not so large that the arithmetic of axes overflows."""
+    return abs(value) < 1e100
 
 
 def number(value: float) -> str:
@@ -74,6 +84,7 @@ def number(value: float) -> str:
 
 
 def svg_open(width: float, height: float, label: str, css: str = "") -> str:
+    """The opening tag of a chart; `label` is what a screen reader says."""
     return (
         f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}" class="chart {css}" '
         f'style="max-width:{width:g}px">'
@@ -89,7 +100,7 @@ def text(x: float, y: float, value: str, anchor: str = "start", css: str = "") -
 def curves(title: str, lines: Sequence[Line], *, width: int = 460, height: int = 230) -> str:
     """Curves over steps, with axes; values that are not finite leave a gap."""
     left, right, top, bottom = 52.0, 12.0, 26.0, 34.0
-    points = [(x, y) for line in lines for x, y in zip(line.x, line.y, strict=True) if math.isfinite(y)]
+    points = [(x, y) for line in lines for x, y in zip(line.x, line.y, strict=True) if drawable(y)]
     out = [svg_open(width, height, title), text(left, 15, title, css="title")]
     if not points:
         return "".join([*out, text(width / 2, height / 2, "no finite value", "middle", "muted"), "</svg>"])
@@ -112,7 +123,7 @@ def curves(title: str, lines: Sequence[Line], *, width: int = 460, height: int =
     out.append(f'<path class="axis" d="M{left:g} {height - bottom:g}H{width - right:g}"/>')
     out.append(text(width - right, height - 3, "step", "end", "tick"))
     for line in lines:
-        shown = [(px(x), py(y)) if math.isfinite(y) else None for x, y in zip(line.x, line.y, strict=True)]
+        shown = [(px(x), py(y)) if drawable(y) else None for x, y in zip(line.x, line.y, strict=True)]
         dash = DASHES[line.number % SERIES]
         style = f' stroke-dasharray="{dash}"' if dash else ""
         css = series_class(line.number)
@@ -130,8 +141,9 @@ def _range(values: list[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
     if low >= 0 and low < 0.5 * high:
         low = 0.0
-    if high <= low:
-        low, high = low - 0.5 * abs(low) - 0.5 * (low == 0), high + 0.5 * abs(high) + 0.5 * (high == 0)
+    if high - low <= _least(low, high):
+        room = 0.5 * max(abs(low), abs(high)) or 0.5
+        low, high = low - room, high + room
     return low, high + 0.04 * (high - low)
 
 
