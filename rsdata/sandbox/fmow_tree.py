@@ -8,7 +8,6 @@ number of workers.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -111,7 +110,7 @@ def write_fmow_tree(
         facts.traps |= trapped
     if root.exists():
         root.rmdir()  # checked to be empty
-    os.replace(part, root)
+    part.replace(root)
     return facts
 
 
@@ -288,7 +287,7 @@ def _spoil(trap: str, facts: dict[str, Any]) -> dict[str, Any] | None:
     first = dict(boxes[0])
     if trap == "several_boxes":
         x, y, w, h = first["box"]
-        extra = first | {"ID": first["ID"] + 1, "box": [x, y, max(w // 2, 3), max(h // 2, 3)]}
+        extra = first | {"ID": boxes[1]["ID"] + 1, "box": [x, y, max(w // 2, 3), max(h // 2, 3)]}
         return facts | {"bounding_boxes": [*boxes, extra]}
     if trap == "bare_object":
         return facts | {"bounding_boxes": first}

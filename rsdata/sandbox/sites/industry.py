@@ -124,7 +124,7 @@ def water_treatment(pen: Pen) -> None:
     pen.lawn(area)
     pen.put(area & ((pen.a % 60 < 4) | (pen.b % 55 < 4)), M.ASPHALT, 1.2)
     step = width * (0.62 + 0.3 * u[0])
-    x, y, hashed = pen.cells(step, step)
+    x, y, _ = pen.cells(step, step)
     radius = np.hypot(x - 0.5, y - 0.5)
     round_side = area & (pen.a < length * (0.25 + 0.3 * u[1]))
     water = M.TURBID if u[2] < 0.7 else M.WATER

@@ -101,8 +101,9 @@ class Cities:
 
     def within(self, xyz: NDArray[np.float64], reach_m: float) -> NDArray[np.int64]:
         """Cities whose influence may reach a disc of radius `reach_m` (metres) round a unit vector."""
-        gap = 2 * np.arcsin(np.clip(np.linalg.norm(self.xyz - xyz.astype(np.float32), axis=1) / 2, 0, 1))
-        return np.flatnonzero(gap * EARTH_RADIUS_M < reach_m + _REACH * self.radius_m + 50)
+        # A chord is shorter than its arc; 3 km are for the rounding of float32.
+        chord = 2 - 2 * (self.xyz @ xyz.astype(np.float32))
+        return np.flatnonzero(chord < ((reach_m + _REACH * self.radius_m + 3000) / EARTH_RADIUS_M) ** 2)
 
 
 @lru_cache(maxsize=1)

@@ -69,9 +69,10 @@ def _paint_farmland_mask(canvas: Canvas, hills: Field, relief: Field, town: Fiel
     moisture, temperature = canvas.moisture, canvas.temperature
     fit = np.clip(1 - np.abs(moisture - 0.6) / 0.5, 0, 1) * np.clip((temperature + 1) / 7, 0, 1)
     people = canvas.ground.upsample(canvas.climate.people)
+    possible = fit + 0.5 * people > 0.1
     fit *= 0.45 + 0.75 * people
     fit -= np.clip(np.abs(hills) * relief * 1.6, 0, 1) + np.clip((moisture - 0.85) * 3, 0, 1) * 0.4
-    arable = fit + 0.55 * farm + 0.7 * np.minimum(town, 0.5) > 0.42
+    arable = possible & (fit + 0.55 * farm + 0.7 * np.minimum(town, 0.5) > 0.42)
     canvas.material[arable] = M.CROP
     canvas.height[arable] = 0
 

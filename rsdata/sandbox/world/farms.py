@@ -111,6 +111,6 @@ def _calendar(canvas: Canvas, flat: NDArray[np.int64], kind: Field, jitter: Fiel
     crop = _CROPS[np.minimum((kind * len(_CROPS)).astype(np.int64), len(_CROPS) - 1)]
     swing = canvas.swing.ravel()[flat]
     tropical = np.abs(swing) < 4
-    peak = crop[:, 0] + 24 * (jitter - 0.5) + np.where(swing < 0, 182.5, 0)
+    peak = crop[:, 0] + 24 * (jitter - 0.5) + np.where(swing < 0, np.float32(182.5), np.float32(0))
     canvas.peak.ravel()[flat] = np.where(tropical, kind * 1999 % 365, peak)
     canvas.spread.ravel()[flat] = np.where(tropical & (kind < 0.9), 55 + 30 * jitter, crop[:, 1])

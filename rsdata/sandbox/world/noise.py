@@ -1,7 +1,7 @@
 """Smooth random fields on the sphere that do not know which grid asks.
 
 The sphere is cut into the six faces of a cube (equal-angle). A field of wavelength w has one hashed value at each node
-of a square lattice on those faces, and is interpolated between nodes (bicubic). A node is hashed by its place on the
+of a square lattice on those faces, and is interpolated between nodes (value noise, eased). A node is hashed by its place on the
 cube in three dimensions, so two faces agree about the nodes of their common edge, and the field has no seam: not at a
 UTM border, not at the antimeridian, not at a pole.
 """
@@ -33,6 +33,7 @@ CONTINENT, WEATHER, RELIEF, TONE, RED, RIVER, PATCH, GRAIN, FARM, TREES, TOWN, S
 )
 FAMILY_OF = {CONTINENT: 101, RELIEF: 101, RIVER: 101, STREAM: 101, RED: 101, BEND: 101}
 FAMILY_OF |= {PATCH: 102, FARM: 102, TOWN: 102, POND: 102, WEATHER: 102, TREES: 103, GRAIN: 103, TONE: 103}
+ONE = 14  # from 300 m on, two families are one
 SHARED = 10
 """Octaves from this level on (5 km and shorter) are shared by the fields of a family, to compute them once."""
 
@@ -84,7 +85,7 @@ class _Lookup:
     fraction: NDArray[np.uint16] | None
     """Place in the cell as OpenCV takes it, for pixels."""
     taps: NDArray[np.int64] | None
-    """Flat indices of the 16 nodes round each point, [H, W, 16], for knots."""
+    """Flat indices of the 4 nodes round each point, [H, W, 4], for knots."""
     weights: NDArray[np.float32] | None
 
     def interpolate(self, block: Field) -> Field:
@@ -94,7 +95,7 @@ class _Lookup:
         if self.taps is not None and self.weights is not None:
             return np.asarray(np.vecdot(block.ravel()[self.taps], self.weights), np.float32)
         return np.asarray(
-            cv2.remap(block, self.cells, self.fraction, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE),
+            cv2.remap(block, self.cells, self.fraction, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE),
             np.float32,
         )
 
@@ -113,33 +114,40 @@ def _lookup(face: Face, level: int, shift_m: tuple[float, float], *, exact: bool
         here = steps + shift if shift else steps
         if face.mask is not None:  # points of other faces may lie far outside this one
             here = np.clip(here, low, high)
-        first = (low >> cell_bits) - 1
-        axes.append((first, (high >> cell_bits) + 3))
+        first = low >> cell_bits
+        axes.append((first, (high >> cell_bits) + 2))
         nodes.append((here >> cell_bits) - np.int32(first))
         places.append(here & mask)
     cells = fraction = taps = weights = None
     if exact:
-        # OpenCV's kernel without its rounding to 1/32 of a cell, which would cut terraces into long waves.
-        u, v = (_kernel(place * 2.0**-cell_bits) for place in places)
-        weights = (v[..., :, None] * u[..., None, :]).reshape(*u.shape[:-1], 16).astype(np.float32)
+        # Pixels round to 1/32 of a cell, which is less than a pixel; here it would cut terraces into long waves.
+        u, v = (_ease((place * 2.0**-cell_bits).astype(np.float32)) for place in places)
+        weights = np.stack([(1 - v) * (1 - u), (1 - v) * u, v * (1 - u), v * u], axis=-1)
         width = axes[0][1] - axes[0][0]
-        around = (np.arange(-1, 3)[:, None] * width + np.arange(-1, 3)).ravel()
+        around = np.array([0, 1, width, width + 1])
         taps = (nodes[1].astype(np.int64) * width + nodes[0])[..., None] + around
     else:
         cells = (nodes[1] << 16 | nodes[0]).view(np.int16).reshape(*nodes[0].shape, 2)
         drop = cell_bits - _FRACTION_BITS
-        fraction = (places[1] >> drop << _FRACTION_BITS | places[0] >> drop).astype(np.uint16)
+        fraction = _EASED[places[1] >> drop << _FRACTION_BITS | places[0] >> drop]
     face.lookups[key] = found = _Lookup(axes[0], axes[1], cells, fraction, taps, weights)
     return found
 
 
-def _kernel(t: NDArray[Any]) -> NDArray[np.float64]:
-    """Weights of the four nodes round a point at fraction t of its cell, [..., 4] (Keys 1981, a = -0.75)."""
-    a = -0.75
-    near, far = t, 1 - t
-    inner = [((a + 2) * x - (a + 3)) * x * x + 1 for x in (near, far)]
-    outer = [((a * x - 5 * a) * x + 8 * a) * x - 4 * a for x in (near + 1, far + 1)]
-    return np.stack([outer[0], inner[0], inner[1], outer[1]], axis=-1)
+def _ease(t: NDArray[Any]) -> NDArray[Any]:
+    """Smooth step with flat first and second derivatives at both ends (Perlin 2002)."""
+    eased: NDArray[Any] = t * t * t * (t * (t * 6 - 15) + 10)
+    return eased
+
+
+_EASED = np.add.outer(
+    *(
+        np.rint(_ease(np.arange(32, dtype=np.float32) / 32) * 32).astype(np.uint16).clip(0, 31)
+        * np.uint16(scale)
+        for scale in (32, 1)
+    )
+).ravel()
+"""OpenCV's index of a place in a cell (row * 32 + column) -> the eased one."""
 
 
 def _node_values(face: Face, level: int, us: tuple[int, int], vs: tuple[int, int], salt: np.uint64) -> Field:
@@ -200,6 +208,8 @@ class Noise:
                 break
             weight = np.float32(gain**step * fade)
             name = key if level < SHARED else FAMILY_OF.get(key, key)
+            if level >= ONE and name == 102:
+                name = 101
             if length >= 32 * res_m:
                 if (name, level) not in self._coarse:
                     self._coarse[name, level] = octave(knots, level, self.seed, name)

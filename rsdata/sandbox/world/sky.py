@@ -78,7 +78,7 @@ def cloud_field(
     # Thresholds from a share of sky: clear days are clear, full days are full.
     at_knots = (1.15 - 1.9 * share).astype(np.float32)
     least = float(at_knots.min())
-    layers = [(level, np.float32(0.62**step)) for step, level in enumerate(range(8, 15))]
+    layers = [(level, np.float32(0.62**step)) for step, level in enumerate(range(8, 13 if shadow else 17))]
     left = sum(float(weight) for _, weight in layers) * 1.1
     density = np.zeros(knots.shape, np.float32)
     fine: Field | None = None
