@@ -56,6 +56,7 @@ def build_set(
     classes: Sequence[str] = (),
     extra: dict[str, pa.DataType] | None = None,
     name: str = "set",
+    quality: int = 95,
 ) -> Index:
     """Write a finished shard set and open it; a bare array is a place of one view.
 
@@ -67,10 +68,13 @@ def build_set(
         classes: class names; default `class-0` … as far as labels go.
         extra: the source's own columns, filled from `Place.extra`.
         name: of the set.
+        quality: of jpg.
     """
     store = Store(folder)
     store.make()
-    samples = [_sample(i, p if isinstance(p, Place) else Place([p]), ending) for i, p in enumerate(places)]
+    samples = [
+        _sample(i, p if isinstance(p, Place) else Place([p]), ending, quality) for i, p in enumerate(places)
+    ]
     shards, rows, histogram = [], [], []
     for number, start in enumerate(range(0, len(samples), samples_per_shard)):
         with open_shard(store, f"{name}-{number:06d}.tar") as writer:
@@ -104,12 +108,12 @@ def build_set(
     return Index.open(store)
 
 
-def _sample(number: int, place: Place, ending: str) -> tuple[Sample, list[NDArray[Any]]]:
+def _sample(number: int, place: Place, ending: str, quality: int) -> tuple[Sample, list[NDArray[Any]]]:
     pixels = [view if view.ndim == 3 else view[..., None] for view in place.views]
     members, views = {}, []
     for i, view in enumerate(pixels):
         member = ending if len(pixels) == 1 else f"{i:03d}.{ending}"
-        members[member] = _encoded(view, ending)
+        members[member] = _encoded(view, ending, quality)
         views.append(
             View(
                 member=member,
@@ -129,11 +133,11 @@ def _sample(number: int, place: Place, ending: str) -> tuple[Sample, list[NDArra
     return Sample(place.key or f"place-{number:05d}", members, tuple(views)), pixels
 
 
-def _encoded(pixels: NDArray[Any], ending: str) -> bytes:
+def _encoded(pixels: NDArray[Any], ending: str, quality: int) -> bytes:
     if ending == "png":
         return encode_png(pixels)
     if ending == "jpg":
-        return encode_jpeg(pixels)
+        return encode_jpeg(pixels, quality)
     import io
 
     out = io.BytesIO()

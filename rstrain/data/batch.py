@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -43,12 +43,13 @@ class HostBatch:
     def views(
         self, mean: Sequence[float], std: Sequence[float], device: torch.device | str = "cpu"
     ) -> tuple[Tensor, ...]:
-        """Normalised float32 views on the device, V times [B, C, S, S]."""
-        pixels = self.pixels.to(device, non_blocking=True)
+        """Normalised float32 views on the device, V times [B, C, S, S], channels last in memory."""
+        pixels: Iterable[Tensor] = self.pixels.to(device, non_blocking=True)
         if self.color is not None:
             color = self.color.to(device, non_blocking=True)
-            return tuple(normalise(apply_device(p, c), mean, std) for p, c in zip(pixels, color, strict=True))
-        return tuple(normalise(p, mean, std) for p in pixels)
+            pixels = (apply_device(p, c) for p, c in zip(pixels, color, strict=True))
+        last = torch.channels_last
+        return tuple(normalise(p, mean, std).contiguous(memory_format=last) for p in pixels)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Only the pixels travel through shared memory: each tensor there costs a file descriptor."""
@@ -74,8 +75,17 @@ def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     """`(pixels - mean) / std` per band as float32, same layout; pixels [.., C, S, S] and both numbers in 0 … 255."""
     scale = 1 / torch.tensor(std, dtype=torch.float32)
     offset = -torch.tensor(mean, dtype=torch.float32) * scale
-    scale, offset = (t[:, None, None].to(pixels.device, non_blocking=True) for t in (scale, offset))
-    return torch.addcmul(offset, pixels.to(torch.float32), scale)
+    scale, offset = (t.to(pixels.device, non_blocking=True) for t in (scale, offset))
+    out = pixels.to(torch.float32, copy=True)
+    last = out.movedim(-3, -1)
+    if (
+        last.is_contiguous()
+    ):  # whole rows at once: a broadcast over an innermost axis of three is twice as slow
+        rows, side = last.flatten(-2), pixels.shape[-1]
+        torch.addcmul(offset.repeat(side), rows, scale.repeat(side), out=rows)
+    else:
+        torch.addcmul(offset[:, None, None], out, scale[:, None, None], out=out)
+    return out
 
 
 def mean_std(

@@ -15,7 +15,7 @@ import pytest
 import torch
 from builders import Place, build_set, damage, pattern
 
-from rstrain.data.batch import HostBatch, mean_std
+from rstrain.data.batch import HostBatch, mean_std, normalise
 from rstrain.data.config import AugmentConfig, DataConfig
 from rstrain.data.evaluation import eval_loader
 from rstrain.data.loader import loader
@@ -88,6 +88,17 @@ def test_pixels_are_channels_last_bytes(places: Index) -> None:
     assert views[1].dtype == torch.float32
     expected = (batch.pixels[1].double() / 255 - 0.456) / 0.224
     assert torch.allclose(views[1][:, 1].double(), expected[:, 1], atol=1e-5)
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_normalise_in_either_layout(last: bool) -> None:
+    pixels = torch.randint(0, 256, (2, 5, 7, 7), dtype=torch.uint8)
+    if last:
+        pixels = pixels.to(memory_format=torch.channels_last)
+    mean, std = torch.arange(5.0), torch.arange(1.0, 6.0)
+    expected = (pixels.double() - mean[:, None, None]) / std[:, None, None]
+    got = normalise(pixels, mean.tolist(), std.tolist())
+    assert torch.allclose(got.double(), expected, atol=1e-5) and got.stride() == pixels.stride()
 
 
 def test_colour_left_to_the_device_is_the_workers_colour(places: Index) -> None:
@@ -171,6 +182,7 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     assert not any(map(alive, workers))
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_with_batches_left_ends_at_once(tmp_path: Path) -> None:
     build_set(tmp_path, [pattern(i) for i in range(4)])
     script = SCRIPT.replace("time.sleep(600)", "raise SystemExit(7)")
