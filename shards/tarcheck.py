@@ -44,6 +44,7 @@ class IndexRow:
     sample_offset: int
     sample_length: int
     sample_crc32: int
+    label: int | None
 
 
 def damages_of(
@@ -144,18 +145,18 @@ def _in_sample(
 ) -> Iterator[Damage]:
     """Where a sample whose digest differs was hit: a header and padding to the byte, else the member."""
     known = {row.member: row for row in views}
+    known_headers = {row.offset - start - _BLOCK for row in views}
     unknown: list[Damage] = []
     found = False
     at = 0
     while at < len(region):
         header = bytes(region[at : at + _BLOCK])
-        size, name = _size(header), _name(header)
         row = _row_at(views, start + at + _BLOCK)
-        if row is not None:
-            size, name = row.length, f"{row.key}.{row.member}"
-        if size is None or not name.startswith(f"{key}."):
+        named = (f"{row.key}.{row.member}", row.length) if row else _likely(region, at, key, known_headers)
+        if named is None:
             yield Damage(file, key, start + at, "the header of a member is not readable")
             return
+        name, size = named
         wrong = _first_difference(header, _header(name, size))
         if wrong is not None:
             found = True
@@ -169,7 +170,7 @@ def _in_sample(
                 yield Damage(
                     file, key, start + at, f"the contents of {name} differ ({size:,} bytes from here)"
                 )
-        else:
+        elif member != "cls" or bytes(body) != str(views[0].label).encode():
             unknown.append(
                 Damage(file, key, start + at, f"the contents of {name} differ ({size:,} bytes from here)")
             )
@@ -181,6 +182,25 @@ def _in_sample(
         at += size + -size % _BLOCK
     if not found:  # members without a row of their own (json, cls) are what is left
         yield from unknown or [Damage(file, key, start, "the sample's crc differs")]
+
+
+def _likely(region: memoryview, at: int, key: str, known: set[int]) -> tuple[str, int] | None:
+    """Name and size that the header at `at`, of a member without a row, has or most likely had; None: no idea.
+
+    A member that is json or text does not end in zeros, so where its header is hit its last byte tells its size.
+    """
+    header = bytes(region[at : at + _BLOCK])
+    size = _size(header)
+    if _intact(header) and size is not None:
+        return (_name(header), size) if _name(header).startswith(f"{key}.") else None
+    end = at + _BLOCK
+    while end < len(region) and end not in known and not _intact(region[end : end + _BLOCK]):
+        end += _BLOCK
+    size = len(bytes(region[at + _BLOCK : end]).rstrip(b"\0"))
+    names = [f"{key}.cls", f"{key}.json", _name(header)]
+    wrong = [sum(a != b for a, b in zip(header, _header(name, size), strict=True)) for name in names]
+    best = wrong.index(min(wrong))
+    return (names[best], size) if wrong[best] <= _BLOCK // 8 and names[best].startswith(f"{key}.") else None
 
 
 def _row_at(views: list[IndexRow], offset: int) -> IndexRow | None:

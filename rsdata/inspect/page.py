@@ -66,7 +66,7 @@ def page(view: Preview) -> str:
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{_STYLE}</style></head>'
-        f'<body><main><h1>{title}</h1><p class="lead">{lead}</p>{_tiles(view)}{upper}{_classes(view)}'
+        f'<body><main><h1>{title}</h1><p class="lead">{lead}</p>{_tiles(view)}{upper}{"" if few else _classes(view)}'
         f"{_sheet(view)}{_facts(view)}</main></body></html>\n"
     )
 
