@@ -40,7 +40,7 @@ def write(samples: list[Sample]) -> bytes:
     return data
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(st.lists(st.tuples(keys, members), max_size=6, unique_by=lambda pair: pair[0].lower()))
 def test_bytes_are_those_of_the_stock_writer(content: list[tuple[str, dict[str, bytes]]]) -> None:
     import webdataset
@@ -53,7 +53,7 @@ def test_bytes_are_those_of_the_stock_writer(content: list[tuple[str, dict[str, 
     assert write([sample(key, parts) for key, parts in content]) == stock.getvalue()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(st.lists(st.tuples(keys, members), min_size=1, max_size=6, unique_by=lambda pair: pair[0].lower()))
 def test_offsets_lead_to_the_members(content: list[tuple[str, dict[str, bytes]]]) -> None:
     out, end = io.BytesIO(), 0
