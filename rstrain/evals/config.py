@@ -34,7 +34,7 @@ class EvalConfig(Config):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto takes the GPU where there is one"
     )
-    amp: bool = Field(False, description="features in bfloat16; faster on a GPU, scores move by a few tenths")
+    amp: bool = Field(False, description="features in bfloat16: faster on a GPU, less exact")
     seed: int = Field(0, description="of a random backbone, of whatever is drawn, and of the interval")
     seeds: int = Field(1, gt=0, description="repeat with seed, seed+1, … and give mean and spread")
 
@@ -75,7 +75,7 @@ class LinearConfig(EvalConfig):
     epochs: int = Field(60, gt=0, description="passes over the training features")
     head_batch: int = Field(256, gt=0, description="samples a step of the classifier")
     lrs: tuple[float, ...] = Field(
-        (0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
+        (0.001, 0.003, 0.01, 0.03, 0.1, 0.3),
         description="learning rates; with several, the best on held-out training places is taken, then all of train "
         "is learnt with it",
     )
