@@ -25,6 +25,7 @@ from shards.config import Config, read_toml
 from shards.errors import ConfigError, UserError
 
 SOME_FAILED = 3
+_INTERRUPTED = "interrupted: what was finished is kept; run the same command again to continue"
 
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout, nothing else")]
 
@@ -47,10 +48,12 @@ def run(program: typer.Typer, name: str) -> NoReturn:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except SystemExit as end:  # typer turns a KeyboardInterrupt into a silent exit
+        if end.code == 130:
+            say(_INTERRUPTED)
+        raise
     except KeyboardInterrupt:
-        print(
-            "interrupted: what was finished is kept; run the same command again to continue", file=sys.stderr
-        )
+        say(_INTERRUPTED)
         sys.exit(130)
     except BrokenPipeError:  # `rsdata info … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

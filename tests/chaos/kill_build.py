@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=None)
     options = parser.parse_args()
     base = Path(tempfile.mkdtemp(dir=options.folder))
-    root = write_folder(base / "in", {"a": 250, "b": 250}, side=384)
+    root = write_folder(base / "in", {"a": 150, "b": 150}, side=256)
     (root / "b" / "broken.jpg").write_bytes(b"nothing")
 
     def planned(name: str) -> Path:
