@@ -189,18 +189,36 @@ class Ground:
         """A field at the knots -> float32 [H, W] at the pixels."""
         import cv2
 
-        cells, fraction = self._maps
         values = np.ascontiguousarray(at_knots, np.float32)
+        if self._whole is not None:
+            low, left = self._whole
+            height, width = values.shape
+            full = cv2.resize(values, (width * KNOT_PX, height * KNOT_PX), interpolation=cv2.INTER_LINEAR)
+            return np.ascontiguousarray(full[low : low + self.shape[0], left : left + self.shape[1]][::-1])
+        cells, fraction = self._maps
         return np.asarray(
             cv2.remap(values, cells, fraction, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32
         )
 
     @cached_property
-    def _maps(self) -> tuple[NDArray[np.int16], NDArray[np.uint16]]:
-        """The weights as OpenCV takes them, in 1/32; a pixel is 4/32 of the way between knots, so none is rounded apart."""
+    def _steps(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows and columns of the pixels among the knots, in 1/32 of the way from one knot to the next."""
         assert self.weights is not None
         rows, wy, columns, wx = self.weights
-        y, x = (np.rint((cell + part) * 32).astype(np.int64) for cell, part in ((rows, wy), (columns, wx)))
+        return np.rint((rows + wy) * 32).astype(np.int64), np.rint((columns + wx) * 32).astype(np.int64)
+
+    @cached_property
+    def _whole(self) -> tuple[int, int] | None:
+        """Row of the last and column of the first pixel (rows run north in CRS, south in pictures) in the knots enlarged 8 times, where pixels lie at whole multiples."""
+        y, x = self._steps
+        if (y[0] - 2) % 4 or (x[0] - 2) % 4:
+            return None
+        return int(y[-1] - 2) // 4 + KNOT_PX // 2, int(x[0] - 2) // 4 + KNOT_PX // 2
+
+    @cached_property
+    def _maps(self) -> tuple[NDArray[np.int16], NDArray[np.uint16]]:
+        """The weights as OpenCV's remap takes them; a pixel is 4/32 of the way, so none is rounded apart."""
+        y, x = self._steps
         cells = np.empty((*self.shape, 2), np.int16)
         cells[..., 0], cells[..., 1] = x >> 5, (y >> 5)[:, None]
         return cells, ((y & 31)[:, None] * 32 + (x & 31)).astype(np.uint16)

@@ -71,6 +71,11 @@ def light_of(canvas: Canvas, seed: int, moment: Moment) -> Light:
     return Light(material, green, shade, haze, _snow(canvas, warmth, material), cloud, cars, paint)
 
 
+def shadow_px(res_m: float) -> int:
+    """How far shadows are followed, pixels; a scene has this margin, so that tiles agree."""
+    return int(np.clip(np.ceil(14 / res_m), 1, 7))
+
+
 def vehicle_colours(light: Light, band: str) -> Field:
     """Reflectance of the pixels `light.cars` in a band."""
     column = np.interp(BANDS[band], [492, 560, 665], [0, 1, 2])
@@ -150,7 +155,7 @@ def _shadows(height: Field, res_m: float, rise: Field, toward: Field) -> Field:
     """
     sectors = np.rint(toward * np.float32(36 / np.pi)).astype(np.int8)
     rise = rise * np.float32(res_m)
-    steps = int(np.clip(np.ceil(14 / res_m), 1, 10))
+    steps = shadow_px(res_m)
     total = np.zeros(height.shape, bool)
     first, last = int(sectors.min()), int(sectors.max())
     for sector in range(first, last + 1):

@@ -15,7 +15,7 @@ from rsdata.sandbox.world.climate import climate
 from rsdata.sandbox.world.cover import paint_nature
 from rsdata.sandbox.world.farms import paint_farms
 from rsdata.sandbox.world.grid import Grid, Ground
-from rsdata.sandbox.world.light import Light, light_of, vehicle_colours
+from rsdata.sandbox.world.light import Light, light_of, shadow_px, vehicle_colours
 from rsdata.sandbox.world.noise import Field, Noise
 from rsdata.sandbox.world.sky import Moment, cloud_field
 from rsdata.sandbox.world.spectra import COVER_OF, band_tables, path_radiance
@@ -41,7 +41,7 @@ class World:
     def scene(self, grid: Grid, overlays: Sequence[Overlay] = ()) -> Scene:
         """What lies on a grid; ask it for any number of dates."""
         # The margin lets roofs outside the picture throw their shadows into it.
-        margin = int(np.clip(np.ceil(14 / grid.res_m), 1, 10))
+        margin = shadow_px(grid.res_m)
         ground = Ground.of(grid.padded(margin))
         noise = Noise(ground, self.seed)
         canvas = blank(ground, noise, climate(ground, self.seed))
