@@ -108,9 +108,14 @@ def _cut(
 
 def _calendar(canvas: Canvas, flat: NDArray[np.int64], kind: Field, jitter: Field) -> None:
     """Give pixels a crop by two numbers in [0, 1): six crops where there are seasons, any time in the tropics."""
-    crop = _CROPS[np.minimum((kind * len(_CROPS)).astype(np.int64), len(_CROPS) - 1)]
+    crop = np.minimum((kind * len(_CROPS)).astype(np.intp), len(_CROPS) - 1)
     swing = canvas.swing.ravel()[flat]
-    tropical = np.abs(swing) < 4
-    peak = crop[:, 0] + 24 * (jitter - 0.5) + np.where(swing < 0, np.float32(182.5), np.float32(0))
-    canvas.peak.ravel()[flat] = np.where(tropical, kind * 1999 % 365, peak)
-    canvas.spread.ravel()[flat] = np.where(tropical & (kind < 0.9), 55 + 30 * jitter, crop[:, 1])
+    peak = _CROPS[:, 0].take(crop) + 24 * (jitter - 0.5)
+    spread = _CROPS[:, 1].take(crop)
+    peak[swing < 0] += 182.5
+    tropical = np.flatnonzero(np.abs(swing) < 4)
+    if tropical.size:
+        peak[tropical] = kind[tropical] * 1999 % 365
+        spread[tropical] = np.where(kind[tropical] < 0.9, 55 + 30 * jitter[tropical], 0)
+    canvas.peak.ravel()[flat] = peak
+    canvas.spread.ravel()[flat] = spread
