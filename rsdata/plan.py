@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from pydantic import Field
 
@@ -21,16 +18,12 @@ from shards.errors import ConfigError, ShardError
 from shards.sample import clean_key
 from shards.store import Store
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 NAME = "plan.parquet"
 FORMAT = 1
 SHARD_BYTES = 256_000_000
 SHARD_SAMPLES = 10_000
 _SPLIT_ORDER = {"train": 0, "val": 1, "test": 2}
 _KEY_LENGTH = 80  # leaves room for `.000.jpg` in a ustar name
-_ROW_GROUP = 1 << 14
 
 
 class PlannedShard(Config):
@@ -87,16 +80,14 @@ class Plan:
             ConfigError: there is none.
             ShardError: it is damaged or of another version.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        from rsdata.plan_file import read_facts
 
         store = Store.of(out)
         if not store.exists(NAME):
             raise ConfigError(f"{store}: has no {NAME}; make one with: rsdata plan SOURCE {store}")
         try:
-            metadata = pq.read_schema(_file(store)).metadata
-            values = json.loads(metadata[b"rsdata"])
-        except (pa.ArrowInvalid, KeyError, TypeError, ValueError, OSError):
+            values = read_facts(_file(store))
+        except ValueError:
             raise ShardError(
                 f"{store.path(NAME)}: is not a plan of this program; remove it and plan again"
             ) from None
@@ -113,15 +104,11 @@ class Plan:
 
     def items(self, shard: int) -> list[Item]:
         """The items of a shard, in order."""
-        import pyarrow.parquet as pq
+        from rsdata.plan_file import read_items
 
         start = sum(s.items for s in self.info.shards[:shard])
         stop = start + self.info.shards[shard].items
-        # not read_table: it imports pandas, a second for each worker
-        with pq.ParquetFile(_file(self.store)) as file:
-            first = start // _ROW_GROUP
-            table = file.read_row_groups(list(range(first, -(-stop // _ROW_GROUP))))
-        return list(_items(table.slice(start - first * _ROW_GROUP, stop - start)))
+        return read_items(_file(self.store), start, stop)
 
     def check_is(self, other: PlanInfo) -> None:
         """Refuse a folder that was planned otherwise.
@@ -146,6 +133,8 @@ def make_plan(source: Source, out: str | Path | Store) -> Plan:
     Raises:
         ConfigError: no items, two items with one key, or the folder holds another plan.
     """
+    from rsdata.plan_file import to_bytes
+
     store = Store.of(out)
     listing = source.listing()
     if not listing.items:
@@ -170,7 +159,7 @@ def make_plan(source: Source, out: str | Path | Store) -> Plan:
     elif store.exists("dataset.json"):
         raise ConfigError(f"{store}: holds a shard set that was not planned here; choose another folder")
     store.make()
-    store.write(NAME, _to_bytes(items, numbers, info))
+    store.write(NAME, to_bytes(items, numbers, info.model_dump(mode="json")))
     return Plan(store, info)
 
 
@@ -274,78 +263,6 @@ def _difference(old: PlanInfo, new: PlanInfo) -> str:
     if old.items != new.items:
         return f"the archive had {old.items:,} items and has {new.items:,}"
     return "files of the archive have other names or sizes now"
-
-
-def _schema() -> pa.Schema:
-    import pyarrow as pa
-
-    return pa.schema(
-        [
-            ("id", pa.string()),
-            ("key", pa.string()),
-            ("shard", pa.int32()),
-            ("split", pa.string()),
-            ("label", pa.int32()),
-            ("group", pa.string()),
-            ("lon", pa.float64()),
-            ("lat", pa.float64()),
-            ("time", pa.timestamp("ms", "UTC")),
-            ("bytes", pa.int64()),
-            ("urls", pa.list_(pa.string())),
-            ("sizes", pa.list_(pa.int64())),
-            ("facts", pa.string()),
-        ]
-    )
-
-
-def _to_bytes(items: list[Item], numbers: list[int], info: PlanInfo) -> bytes:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns: dict[str, list[Any]] = {
-        "id": [i.id for i in items],
-        "key": [i.key for i in items],
-        "shard": numbers,
-        "split": [i.split for i in items],
-        "label": [i.label for i in items],
-        "group": [i.group for i in items],
-        "lon": [i.lon for i in items],
-        "lat": [i.lat for i in items],
-        "time": [_time(i.time) for i in items],
-        "bytes": [sum(i.sizes) if i.sizes else None for i in items],
-        "urls": [i.urls for i in items],
-        "sizes": [i.sizes for i in items],
-        "facts": [i.facts for i in items],
-    }
-    text = json.dumps(info.model_dump(mode="json"), ensure_ascii=False, allow_nan=False)
-    table = pa.table(columns, schema=_schema().with_metadata({"rsdata": text}))
-    out = io.BytesIO()
-    pq.write_table(table, out, compression="zstd", row_group_size=_ROW_GROUP)
-    return out.getvalue()
-
-
-def _items(table: pa.Table) -> Iterator[Item]:
-    for row in table.to_pylist():
-        yield Item(
-            id=row["id"],
-            key=row["key"],
-            urls=tuple(row["urls"]),
-            sizes=tuple(row["sizes"]),
-            split=row["split"],
-            label=row["label"],
-            group=row["group"],
-            lon=row["lon"],
-            lat=row["lat"],
-            time=row["time"].isoformat() if row["time"] else None,
-            facts=row["facts"],
-        )
-
-
-def _time(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    when = datetime.fromisoformat(text)
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 def _file(store: Store) -> Any:

@@ -13,7 +13,7 @@ from image_trees import digests, folder, write_folder
 
 from rsdata.build import build
 from rsdata.plan import Plan, key_of, make_plan
-from shards.errors import ConfigError
+from shards.errors import ConfigError, ShardError
 from shards.sample import check_key
 
 COUNTS = {"alpha": 7, "beta": 10, "gamma": 13}
@@ -118,3 +118,9 @@ def test_any_id_has_a_legal_key_of_bounded_length(text: str) -> None:
 def test_names_in_other_scripts_do_not_collide() -> None:
     assert key_of("机场/机场_1.jpg") != key_of("港口/港口_1.jpg")
     assert key_of("train/airport.v2/a.b.jpg") == "train_airport_v2_a_b"
+
+
+def test_a_file_that_is_no_plan_is_said_to_be_none(tmp_path: Path) -> None:
+    (tmp_path / "plan.parquet").write_bytes(b"PAR1 and nothing else PAR1")
+    with pytest.raises(ShardError, match="is not a plan of this program"):
+        Plan.open(tmp_path)

@@ -1,0 +1,105 @@
+"""The rows of plan.parquet: items to a table and back."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rsdata.sources.base import Item
+
+_ROW_GROUP = 1 << 14
+
+
+def read_facts(file: Any) -> dict[str, Any]:
+    """The facts in the metadata of a plan (a path or an open file).
+
+    Raises:
+        ValueError: this is no plan.
+    """
+    try:
+        facts: dict[str, Any] = json.loads(pq.read_schema(file).metadata[b"rsdata"])
+    except (pa.ArrowInvalid, KeyError, TypeError, OSError) as error:
+        raise ValueError(str(error)) from None
+    return facts
+
+
+def read_items(file: Any, start: int, stop: int) -> list[Item]:
+    """The items [start, stop) of a plan; only their row groups are read."""
+    with pq.ParquetFile(file) as parquet:  # not read_table: it imports pandas, a second for each worker
+        first = start // _ROW_GROUP
+        table = parquet.read_row_groups(list(range(first, -(-stop // _ROW_GROUP))))
+    return list(_items_of(table.slice(start - first * _ROW_GROUP, stop - start)))
+
+
+def _schema() -> pa.Schema:
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("key", pa.string()),
+            ("shard", pa.int32()),
+            ("split", pa.string()),
+            ("label", pa.int32()),
+            ("group", pa.string()),
+            ("lon", pa.float64()),
+            ("lat", pa.float64()),
+            ("time", pa.timestamp("ms", "UTC")),
+            ("bytes", pa.int64()),
+            ("urls", pa.list_(pa.string())),
+            ("sizes", pa.list_(pa.int64())),
+            ("facts", pa.string()),
+        ]
+    )
+
+
+def to_bytes(items: list[Item], numbers: list[int], facts: dict[str, Any]) -> bytes:
+    """plan.parquet: items in their order, the shard of each, and facts in the metadata."""
+    columns: dict[str, list[Any]] = {
+        "id": [i.id for i in items],
+        "key": [i.key for i in items],
+        "shard": numbers,
+        "split": [i.split for i in items],
+        "label": [i.label for i in items],
+        "group": [i.group for i in items],
+        "lon": [i.lon for i in items],
+        "lat": [i.lat for i in items],
+        "time": [_time(i.time) for i in items],
+        "bytes": [sum(i.sizes) if i.sizes else None for i in items],
+        "urls": [i.urls for i in items],
+        "sizes": [i.sizes for i in items],
+        "facts": [i.facts for i in items],
+    }
+    text = json.dumps(facts, ensure_ascii=False, allow_nan=False)
+    table = pa.table(columns, schema=_schema().with_metadata({"rsdata": text}))
+    out = io.BytesIO()
+    pq.write_table(table, out, compression="zstd", row_group_size=_ROW_GROUP)
+    return out.getvalue()
+
+
+def _items_of(table: pa.Table) -> Iterator[Item]:
+    for row in table.to_pylist():
+        yield Item(
+            id=row["id"],
+            key=row["key"],
+            urls=tuple(row["urls"]),
+            sizes=tuple(row["sizes"]),
+            split=row["split"],
+            label=row["label"],
+            group=row["group"],
+            lon=row["lon"],
+            lat=row["lat"],
+            time=row["time"].isoformat() if row["time"] else None,
+            facts=row["facts"],
+        )
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    when = datetime.fromisoformat(text)
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
