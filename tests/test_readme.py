@@ -1,0 +1,52 @@
+"""The README's tour, typed line by line as a newcomer would."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.slow
+def test_the_tour_of_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for line in block.splitlines():
+        done = subprocess.run(
+            line.split(),
+            cwd=tmp_path,
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+    assert (tmp_path / "data/tour.html").stat().st_size > 10_000
+    assert (tmp_path / "runs/tour/report.html").stat().st_size > 10_000
+    assert (tmp_path / "runs/tour/moco-geo-tp/evals/linear.json").exists()
+
+
+def test_the_readme_names_only_options_that_exist() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = re.sub(r"\\\n\s*", "", text).splitlines()
+    commands = [line for line in lines if line.startswith(("rsdata ", "rstrain ", "torchrun "))]
+    assert len(commands) >= 12
+    for line in commands:
+        words = line.split()
+        program = words.index("-m") + 1 if words[0] == "torchrun" else 0
+        depth = 3 if words[program + 1] in ("run", "pretrain", "eval") else 2
+        done = subprocess.run(
+            [sys.executable, "-m", *words[program : program + depth], "--help"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, line
+        for option in re.findall(r"--[a-z0-9-]+", " ".join(words[program:])):
+            assert option in done.stdout, f"{option} of: {line}"
