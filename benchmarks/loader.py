@@ -22,8 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from builders import build_set, pattern
 
-from rstrain.data.batch import IMAGENET_MEAN, IMAGENET_STD
-from rstrain.data.config import AugmentConfig, DataConfig
+from rstrain.data.config import IMAGENET_MEAN, IMAGENET_STD, AugmentConfig, DataConfig
 from rstrain.data.loader import loader
 from shards.index import Index
 

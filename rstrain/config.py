@@ -15,10 +15,10 @@ from rstrain.optim.config import OptimConfig
 from shards.config import Config, read_toml
 from shards.errors import ConfigError
 
-PLACE_ONLY = frozenset({"data", "device", "workers", "threads", "save_minutes", "keep", "wandb"})
+PLACE_ONLY = frozenset({"data", "clusters", "device", "workers", "threads", "save_minutes", "keep", "wandb"})
 """Options that say where and how a run is carried out, and cannot change a single weight: a resume may alter them.
 
-`data` may move, its fingerprint may not. (The number of CPU threads changes rounding, as the machine does.)
+`data` and `clusters` may move, what they hold may not. (The number of CPU threads changes rounding, as the machine does.)
 """
 
 
@@ -79,9 +79,14 @@ class TrainConfig(Config):
     @classmethod
     def _method(cls, value: Any) -> Any:
         if isinstance(value, dict):
-            kind = value.get("kind", cls.model_fields["method"].get_default(call_default_factory=True).kind)
+            own = cls.model_fields["method"].get_default(call_default_factory=True).kind
+            kind = value.get("kind", own)
             if kind not in method_kinds():
                 raise ValueError(f"unknown method {kind!r}; known: {', '.join(method_kinds())}")
+            if cls is not TrainConfig and kind != own:
+                raise ValueError(
+                    f"kind = {kind!r}, but this is a run of {own}: use `rstrain pretrain {kind}`"
+                )
             return method_kinds()[kind](**(value | {"kind": kind}))
         return value
 
@@ -125,7 +130,7 @@ def config_for(kind: str) -> type[TrainConfig]:
         field = TrainConfig.model_fields[key]
         if isinstance(value, dict):  # a nested config with some defaults of its own
             nested: Any = field.annotation
-            inner = {
+            inner: dict[str, Any] = {
                 name: (nested.model_fields[name].annotation, _with_default(nested, name, v))
                 for name, v in value.items()
             }
@@ -133,7 +138,7 @@ def config_for(kind: str) -> type[TrainConfig]:
             fields[key] = (own, Field(default_factory=own))
         else:
             fields[key] = (field.annotation, _with_default(TrainConfig, key, value))
-    made: type[TrainConfig] = pydantic.create_model(  # type: ignore[call-overload]
+    made: type[TrainConfig] = pydantic.create_model(
         "TrainConfig", __base__=TrainConfig, __doc__=method.__doc__, **fields
     )
     return made

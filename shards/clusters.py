@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
+import pydantic
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
@@ -22,6 +24,15 @@ class Clusters(Config):
     centroids: list[list[float]] = Field(
         description="[K][3] vectors of the sphere, or [K][2] degrees lon, lat"
     )
+
+    @pydantic.model_validator(mode="after")
+    def _agree(self) -> Self:
+        length = 3 if self.space == "sphere" else 2
+        if not self.centroids or any(
+            len(centre) != length or not all(map(math.isfinite, centre)) for centre in self.centroids
+        ):
+            raise ValueError(f"expected one or more centroids of {length} finite numbers")
+        return self
 
     @classmethod
     def load(cls, path: Path) -> Self:  # type: ignore[override]

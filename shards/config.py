@@ -72,12 +72,23 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: is not valid TOML: {error}") from None
 
 
+def _owner(cls: type[Config], where: tuple[int | str, ...]) -> type[Config]:
+    """The nested config in which a key stands."""
+    for part in where[:-1]:
+        field = cls.model_fields.get(str(part))
+        kind = field.annotation if field else None
+        if not (isinstance(kind, type) and issubclass(kind, Config)):
+            break
+        cls = kind
+    return cls
+
+
 def _explain(cls: type[Config], where: str, error: pydantic.ValidationError) -> str:
     lines = []
     for fault in error.errors(include_url=False):
         key = ".".join(str(part) for part in fault["loc"])
         if fault["type"] == "extra_forbidden":
-            known = ", ".join(sorted(cls.model_fields))
+            known = ", ".join(sorted(_owner(cls, fault["loc"]).model_fields))
             lines.append(f"{where}: {key}: unknown key; known: {known}")
         elif fault["type"] == "missing":
             lines.append(f"{where}: {key}: is required")

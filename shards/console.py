@@ -171,6 +171,8 @@ def _parameter(key: str, field: FieldInfo) -> inspect.Parameter:
 def _put(values: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     for key in path[:-1]:
         values = values.setdefault(key, {})
+        if not isinstance(values, dict):  # a file's fault, which the config names when it is built
+            return
     values[path[-1]] = value
 
 

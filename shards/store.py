@@ -123,7 +123,7 @@ class Store:
                 self._fs.makedirs(f"{self._root}/{name}".rsplit("/", 1)[0], exist_ok=True)
                 self._fs.put_file(str(part), f"{self._root}/{name}")
         except OSError as error:
-            raise _explained(error, self.path(name)) from error
+            raise write_error(error, self.path(name)) from error
         finally:
             part.unlink(missing_ok=True)
 
@@ -163,7 +163,8 @@ def _fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _explained(error: OSError, where: str) -> UserError:
+def write_error(error: OSError, where: str) -> UserError:
+    """A failed write as one plain message."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ShardError(
             f"{where}: the disk is full; nothing half was left behind\n"

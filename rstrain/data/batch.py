@@ -10,13 +10,10 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor
 
+from rstrain.data.config import IMAGENET_MEAN, IMAGENET_STD
 from rstrain.data.photometric import apply_device
 from shards.dataset import DatasetInfo
 from shards.errors import ConfigError
-
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-"""Of red, green and blue, 0 … 255; the usual .485 .456 .406 and .229 .224 .225 times 255."""
-IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 @dataclass

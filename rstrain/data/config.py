@@ -9,6 +9,10 @@ from pydantic import Field
 
 from shards.config import Config
 
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+"""Of red, green and blue, 0 … 255; the usual .485 .456 .406 and .229 .224 .225 times 255."""
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
 
 class AugmentConfig(Config):
     """Random views of an image; the defaults are those of MoCo-v2 (Chen et al. 2020) on fMoW."""
@@ -65,19 +69,14 @@ class AugmentConfig(Config):
 
 
 class DataConfig(Config):
-    """Which rows are read, paired how, by how many processes."""
+    """How rows are paired and read ahead."""
 
-    split: str = Field("train", description="split to train on; `all` takes every row")
     pairs: Literal["self", "temporal"] = Field(
         "self",
         description="self: two crops of one image; temporal: the second is another view of the same place, or the "
         "same image where there is no other (geography-aware SSL, section 3.2)",
     )
     views: int = Field(2, ge=1, le=16, description="views of a sample in a batch")
-    statistics: Literal["auto", "imagenet", "data"] = Field(
-        "auto",
-        description="mean and std of each band; auto: ImageNet's for 8-bit RGB, else the data set's own",
-    )
     workers: int | None = Field(
         None,
         ge=0,

@@ -20,6 +20,8 @@ class GeoLabels:
     labels: NDArray[np.int64]
     count: int
     """Clusters there are, with or without a row here."""
+    digest: str
+    """Identity of the partition."""
 
 
 def geo_labels(index: Index, clusters: Path) -> GeoLabels:
@@ -36,4 +38,4 @@ def geo_labels(index: Index, clusters: Path) -> GeoLabels:
             "geo labels need lon and lat on each view"
         )
     found = Clusters.load(clusters)
-    return GeoLabels(found.assign(lon, lat), len(found))
+    return GeoLabels(found.assign(lon, lat), len(found), found.digest())

@@ -142,7 +142,7 @@ def loader(
     """The batches of steps `start` … `stop`-1 for one rank, read ahead by `workers` processes.
 
     Args:
-        config: what to read; its `split` has been applied to `index` already.
+        config: how to read.
         augment: random views.
         index: the rows to train on.
         batch: samples in a step over all ranks.

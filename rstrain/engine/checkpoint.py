@@ -23,13 +23,18 @@ class _Hashing(io.RawIOBase):
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
         self.digest = hashlib.sha256()
+        self.error: OSError | None = None
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
         self.digest.update(data)
-        return self.file.write(data)
+        try:
+            return self.file.write(data)
+        except OSError as error:  # torch would answer with a RuntimeError about its own writer
+            self.error = error
+            raise
 
 
 def save(folder: Path, state: dict[str, Any], *, step: int, keep: int) -> Path:
@@ -42,7 +47,12 @@ def save(folder: Path, state: dict[str, Any], *, step: int, keep: int) -> Path:
     name = f"step-{step:08d}.pt"
     with store.create(name) as file:
         hashing = _Hashing(file)
-        torch.save({"format": FORMAT, **state}, cast(IO[bytes], hashing))
+        try:
+            torch.save({"format": FORMAT, **state}, cast(IO[bytes], hashing))
+        except RuntimeError:
+            if hashing.error is None:
+                raise
+            raise hashing.error from None
     pointer = {"file": name, "sha256": hashing.digest.hexdigest(), "step": step}
     store.write(_LAST, json.dumps(pointer).encode())
     old = [n for n in store.names() if n.startswith("step-") and n != name]
@@ -81,6 +91,11 @@ def load_last(folder: Path) -> dict[str, Any] | None:
     if state.get("format") != FORMAT:
         raise CheckpointError(f"{path}: format {state.get('format')}, this version reads {FORMAT}")
     return state
+
+
+def last_exists(folder: Path) -> bool:
+    """Whether the run has made a checkpoint."""
+    return Store(folder).exists(_LAST)
 
 
 def last_digest(folder: Path) -> str:

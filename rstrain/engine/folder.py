@@ -2,39 +2,82 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rstrain import distributed
 from rstrain.config import TrainConfig, load_config
 from rstrain.distributed import World
+from rstrain.engine.checkpoint import last_exists
 from rstrain.engine.machine import write_environment
-from shards.errors import ConfigError
-from shards.index import Index
+from shards.errors import ConfigError, ShardError
 from shards.store import Store
 
+_LOCK = ".lock"
 
-def open_run(config: TrainConfig, out: Path, index: Index, world: World) -> Path:
-    """Make or re-open a run folder; rank 0 writes config.toml and environment.json.
+
+def check_run(config: TrainConfig, out: Path, world: World) -> None:
+    """Refuse a folder that is not this run's; writes nothing. Options may change until there is a checkpoint.
 
     Raises:
         ConfigError: the folder is another run's, or holds something else.
     """
-    if world.is_main:
-        path = out / "config.toml"
-        if path.exists():
-            _same(load_config(path), config, out)
-        elif out.is_dir() and any(out.iterdir()):
+    if not world.is_main:
+        return
+    if (out / "config.toml").exists():
+        if last_exists(out / "checkpoints"):
+            _same(load_config(out / "config.toml"), config, out)
+    elif out.is_dir() and any(entry.name != _LOCK for entry in out.iterdir()):
+        raise ConfigError(f"{out}: is not empty and is no run folder (no config.toml); choose another --out")
+
+
+@contextmanager
+def locked(out: Path, world: World) -> Iterator[None]:
+    """Make the folder and keep other processes from training in it.
+
+    Raises:
+        ConfigError: another process is at work there.
+        ShardError: the folder cannot be made or written.
+    """
+    if not world.is_main:
+        yield
+        return
+    Store(out).make()
+    try:
+        file = (out / _LOCK).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise ShardError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
             raise ConfigError(
-                f"{out}: is not empty and is no run folder (no config.toml); choose another --out"
-            )
+                f"{out}: another training is at work here ({file.read().strip() or 'process unknown'}); wait for it, "
+                "or stop it and run this again"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def open_run(config: TrainConfig, out: Path, world: World) -> None:
+    """Rank 0 writes config.toml and environment.json, before any work starts."""
+    if world.is_main:
         store = Store(out)
-        store.make()
         store.sweep()
+        store.sweep("checkpoints")
         store.write("config.toml", config.to_toml().encode())
         write_environment(out, world)
     distributed.barrier()
-    return out
 
 
 def _same(old: TrainConfig, new: TrainConfig, out: Path) -> None:

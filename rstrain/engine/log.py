@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from shards.config import digest_of
 from shards.errors import ConfigError
-from shards.store import Store
+from shards.store import Store, write_error
 
 NAME = "metrics.jsonl"
 
@@ -32,24 +35,37 @@ class Metrics:
     """Appends records; a resumed run first forgets those after the step that it goes on from."""
 
     def __init__(self, run: Path, *, step: int, wandb_project: str | None, config: dict[str, Any]) -> None:
+        self._path = run / NAME
         kept = [r for r in read_metrics(run) if r["step"] <= step]
         Store(run).write(NAME, "".join(json.dumps(r) + "\n" for r in kept).encode())
         self._file = (run / NAME).open("a", encoding="utf-8")
         from torch.utils.tensorboard import SummaryWriter
 
-        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if step else None)
+        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
         self._wandb = _wandb(wandb_project, run, config) if wandb_project else None
 
     def write(self, record: dict[str, Any]) -> None:
-        """Append one record; it reaches the disk before this returns."""
-        self._file.write(json.dumps(record, allow_nan=False) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Append one record; it reaches the disk before this returns.
+
+        Raises:
+            ShardError: the disk is full, or the folder cannot be written.
+        """
         values = {k: v for k, v in record.items() if k != "step" and isinstance(v, int | float)}
-        for key, value in values.items():
-            self._board.add_scalar(key, value, record["step"])
+        with self._writing():
+            self._file.write(json.dumps(record, allow_nan=False) + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            for key, value in values.items():
+                self._board.add_scalar(key, value, record["step"])
         if self._wandb is not None:
             self._wandb.log(values, step=record["step"])
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise write_error(error, str(self._path)) from None
 
     def __enter__(self) -> Self:
         return self
@@ -57,8 +73,9 @@ class Metrics:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        self._board.close()
+        with suppress(OSError) if kind else self._writing():
+            for close in (self._file.close, self._board.close):
+                close()
         if self._wandb is not None:
             self._wandb.finish(exit_code=0 if kind is None else 1)
 
@@ -68,4 +85,11 @@ def _wandb(project: str, run: Path, config: dict[str, Any]) -> Any:
         import wandb
     except ImportError:
         raise ConfigError("--wandb needs the extra: pip install 'rspretrain[wandb]'") from None
-    return wandb.init(project=project, dir=str(run), id=run.name, resume="allow", config=config)
+    return wandb.init(
+        project=project, dir=str(run), id=_identity(run), name=run.name, resume="allow", config=config
+    )
+
+
+def _identity(run: Path) -> str:
+    """The same for each resume, another for a folder of the same name elsewhere."""
+    return digest_of(str(run.resolve()))[:16]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
 from torch import nn
 
 from rstrain.config import TrainConfig
@@ -18,32 +19,39 @@ _HALF = stream("engine/probe/half")
 
 
 class Probe:
-    """When to score, and on which rows: gallery from the training split, queries from `val` or `test`.
+    """When to score, and on which rows: the gallery is the training split, the queries are `val` or `test`.
 
-    A set with one split is halved by places, so that no query has its own place in the gallery.
+    Where neither is apart from what is trained on, its rows are halved by places, so that no query has its own place
+    in the gallery.
     """
 
     def __init__(
-        self, config: TrainConfig, index: Index, train: Index, mean: Sequence[float], std: Sequence[float]
+        self,
+        config: TrainConfig,
+        index: Index,
+        split: str | None,
+        mean: Sequence[float],
+        std: Sequence[float],
     ) -> None:
         self.config, self.index = config, index
         self.mean, self.std = mean, std
-        self._every = int(config.knn_every * len(train)) // config.batch
+        splits = index.column("split")
+        own = np.flatnonzero(splits == split) if split else np.arange(len(index))
+        self._every = int(config.knn_every * len(own)) // config.batch
         if config.knn_every == 0:
             return
         self._every = max(1, self._every)
-        if index.table["label"].null_count:
+        test = next((name for name in ("val", "test") if name != split and name in index.info.splits), None)
+        if test:
+            self.gallery, self.queries = own[splits[own] != test], np.flatnonzero(splits == test)
+        if not test or not len(self.gallery):
+            place, _ = index.places()
+            query = choice(2, _HALF, config.seed, place[own]) == 1
+            self.gallery, self.queries = own[~query], own[query]
+        if index.table["label"].take(pa.array(np.concatenate([self.gallery, self.queries]))).null_count:
             raise ConfigError(
                 f"--knn-every needs a label on each view; {index.store} has views without: use --knn-every 0"
             )
-        split = index.column("split")
-        test = next((name for name in ("val", "test") if name in index.info.splits), None)
-        if test and config.split != test:
-            self.gallery, self.queries = np.flatnonzero(split != test), np.flatnonzero(split == test)
-        else:
-            place, _ = index.places()
-            query = choice(2, _HALF, config.seed, place) == 1
-            self.gallery, self.queries = np.flatnonzero(~query), np.flatnonzero(query)
 
     def due(self, step: int) -> bool:
         """Whether a score belongs to the record of this step (1 is the first)."""

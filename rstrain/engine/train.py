@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +20,12 @@ from rstrain.data.config import DataConfig
 from rstrain.data.geo import geo_labels
 from rstrain.data.loader import loader
 from rstrain.engine import checkpoint
-from rstrain.engine.folder import open_run
+from rstrain.engine.clock import Clock
+from rstrain.engine.folder import check_run, locked, open_run
 from rstrain.engine.log import Metrics
 from rstrain.engine.probe import Probe
+from rstrain.engine.ranks import gather_state, restore_state
+from rstrain.engine.stop import StopSignals
 from rstrain.interop.backbone import FILE, BackboneFacts, CheckpointError, save_backbone
 from rstrain.methods import RunFacts
 from rstrain.methods.base import Batch, Method, StepOutput
@@ -99,6 +100,7 @@ class _Run:
             )
         geo = geo_labels(self.index, config.clusters) if config.method.needs_geo and config.clusters else None
         self.geo = torch.from_numpy(geo.labels) if geo else None
+        self.clusters = geo.digest if geo else ""
         self.label = self._labels() if config.method.needs_label else None
         backbone = build_backbone(
             config.arch,
@@ -121,10 +123,10 @@ class _Run:
         self.method.train()
         self.optimizer = build_optimizer(config.optim, self.method)
         self.mean, self.std = mean_std(index.info, config.statistics)
-        self.probe = Probe(config, index, self.index, self.mean, self.std)
+        self.probe = Probe(config, index, split, self.mean, self.std)
         self.step = 0
         self.window: dict[str, Tensor] = {}
-        self.stopping = 0
+        self.signals = StopSignals()
 
     def _share(self) -> int:
         if self.config.batch % self.world.world:
@@ -142,8 +144,13 @@ class _Run:
         return torch.from_numpy(column.to_numpy().astype("int64"))
 
     def go(self) -> TrainReport:
-        run = open_run(self.config, self.out, self.index, self.world)
+        check_run(self.config, self.out, self.world)
         self._resume()
+        with locked(self.out, self.world):
+            open_run(self.config, self.out, self.world)
+            return self._train(self.out)
+
+    def _train(self, run: Path) -> TrainReport:
         model: nn.Module = self.method
         if self.config.compile:
             self.method.compile()
@@ -162,14 +169,14 @@ class _Run:
                         run, step=self.step, wandb_project=self.config.wandb, config=self.config.to_dict()
                     )
                 )
-                if self.step:
+                if 0 < self.step < self.steps:
                     say(f"going on from step {self.step} of {self.steps}")
                 bar = stack.enter_context(progress("pretrain", self.steps, "steps", done=self.step))
-            stack.enter_context(self._signals())
-            clock = _Clock(self.config.save_minutes)
+            stack.enter_context(self.signals)
+            clock = Clock(self.config.save_minutes)
             for host in self._batches():
                 clock.got_batch()
-                save = self._one(model, host, clock)
+                save, stop = self._one(model, host, clock)
                 if (
                     self.step % self.config.log_every == 0
                     or self.step == self.steps
@@ -183,10 +190,10 @@ class _Run:
                     bar.advance(
                         1, f"loss {last['loss']:.3f}  {last['samples_per_s']:,.0f} images/s" if last else None
                     )
-                if save or self.step == self.steps:
+                if save or stop or self.step == self.steps:
                     self._save()
                     clock.saved()
-                if self.stopping and self.step < self.steps:
+                if stop:
                     break
                 clock.ask()
         finished = self.step == self.steps
@@ -220,8 +227,8 @@ class _Run:
             device=self.world.device.type,
         )
 
-    def _one(self, model: nn.Module, host: HostBatch, clock: _Clock) -> bool:
-        """One optimiser step; answers whether a checkpoint is due."""
+    def _one(self, model: nn.Module, host: HostBatch, clock: Clock) -> tuple[bool, bool]:
+        """One optimiser step; answers whether to save and whether to leave, the same on all ranks."""
         config = self.config
         epoch = self.step * config.batch / len(self.index)
         set_lr(self.optimizer, config.optim.lr_at(epoch, config.epochs))
@@ -236,18 +243,23 @@ class _Run:
                     self.world.device.type, torch.bfloat16, enabled=config.precision == "bf16"
                 ):
                     output: StepOutput = model(batch)
-                bad = bad + (~torch.isfinite(output.loss.detach())).float()
+                bad = torch.maximum(bad, _not_finite(output.loss.detach()) * 2)
                 (output.loss / len(parts)).backward()  # type: ignore[no-untyped-call]
             self._remember(output, len(parts))
-        non_finite, stop, save = self._agree(bad, clock)
-        if non_finite:
-            self._give_up(host)
+        bad = torch.maximum(bad, _not_finite(self._gradient_norm()))
+        fault, stop, save = self._agree(bad, clock)
+        if fault:
+            self._give_up(host, "the loss" if fault == 2 else "a gradient")
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.method.after_step()
         self.step += 1
-        self.stopping = stop
-        return save or bool(stop)
+        return bool(save), bool(stop)
+
+    def _gradient_norm(self) -> Tensor:
+        gradients = [p.grad for p in self.method.parameters() if p.grad is not None]
+        norm: Tensor = torch.stack(torch._foreach_norm(gradients)).norm()
+        return norm
 
     def _parts(self, host: HostBatch) -> list[Batch]:
         rows = host.rows
@@ -274,33 +286,33 @@ class _Run:
             self.window[key] = self.window.get(key, torch.zeros_like(value)) + value / parts
         self.window["steps"] = self.window.get("steps", torch.zeros_like(output.loss.detach())) + 1 / parts
 
-    def _agree(self, bad: Tensor, clock: _Clock) -> tuple[bool, int, bool]:
+    def _agree(self, bad: Tensor, clock: Clock) -> tuple[int, int, int]:
         """What all ranks do now, decided together: give up, stop, save."""
-        save = float(self.world.is_main and clock.save_due())
-        flags = torch.stack([bad, bad.new_tensor(float(self.stopping)), bad.new_tensor(save)])
+        due = self.world.is_main and clock.save_due()
+        flags = torch.stack([bad, bad.new_tensor(float(self.signals.number)), bad.new_tensor(float(due))])
         if self.world.world > 1:
             dist.all_reduce(flags, op=dist.ReduceOp.MAX)
-        non_finite, stop, save = flags.tolist()
-        return non_finite > 0, int(stop), save > 0
+        fault, stop, save = (int(flag) for flag in flags.tolist())
+        return fault, stop, save
 
-    def _give_up(self, host: HostBatch) -> None:
+    def _give_up(self, host: HostBatch, what: str) -> None:
         keys = self.index.keys(host.rows.numpy())
         path = self.out / f"non-finite-step-{self.step}-rank-{self.world.rank}.txt"
         path.write_text("\n".join(keys) + "\n", encoding="utf-8")
         raise TrainingError(
-            f"step {self.step}: the loss is not finite; the weights were not touched by it\n"
+            f"step {self.step}: {what} is not finite; the weights were not touched by it\n"
             f"  keys of this rank's batch: {', '.join(keys[:4])}, … (all in {path})\n"
             "  Try a lower --lr, a higher --temperature or --precision fp32; the last checkpoint is in the run folder."
         )
 
-    def _record(self, clock: _Clock) -> dict[str, Any]:
+    def _record(self, clock: Clock) -> dict[str, Any]:
         """Means since the last record, over ranks; the window starts anew."""
         steps = self.window.pop("steps")
         names = sorted(self.window)
         joined = distributed.mean(torch.stack([self.window[n] / steps for n in names])).tolist()
         self.window = {}
         values = dict(zip(names, joined, strict=True))
-        seconds, waited, counted = clock.lap(self.step)
+        seconds, waited, counted = clock.lap()
         record = {
             "step": self.step,
             "epoch": round(self.step * self.config.batch / len(self.index), 6),
@@ -311,12 +323,13 @@ class _Run:
             "data_wait": round(waited / seconds, 4),
         }
         if self.probe.due(self.step):
+            distributed.average_batch_norms(self.method)  # one network on all ranks; does not act on training
             record["knn"] = self.probe.score(self.method.encoder, self.world)
-            clock.lap(self.step)
+            clock.lap()
         return record
 
     def _save(self) -> None:
-        norms = distributed.gather(_norms(self.method)[None])
+        ranks = gather_state(self.method, self.window)
         if not self.world.is_main:
             return
         state = {
@@ -325,8 +338,8 @@ class _Run:
             "fingerprint": self.index.info.fingerprint,
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "norms": norms.cpu(),
-            "window": {key: value.cpu() for key, value in self.window.items()},
+            "clusters": self.clusters,
+            **ranks,
         }
         checkpoint.save(self.out / "checkpoints", state, step=self.step, keep=self.config.keep)
 
@@ -358,6 +371,11 @@ class _Run:
                 f"{self.index.info.fingerprint[:12]}…, the run has {state['fingerprint'][:12]}…)\n"
                 "  Give the original data set, or another --out to start a new run."
             )
+        if state.get("clusters", self.clusters) != self.clusters:
+            raise ConfigError(
+                f"{self.config.clusters}: holds other centroids than {self.out} was trained with; give the original file, "
+                "or another --out to start a new run"
+            )
         try:
             self.method.load_state_dict(state["method"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -365,73 +383,9 @@ class _Run:
             raise CheckpointError(
                 f"{self.out}: the checkpoint is of another model ({str(error).splitlines()[0]}); use another --out"
             ) from None
-        norms = state["norms"]
-        same = len(norms) == self.world.world
-        _set_norms(self.method, norms[self.world.rank] if same else norms.mean(0))
+        self.window = restore_state(self.method, state["norms"], state["window"], self.world)
         self.step = int(state["step"])
-        self.window = {key: value.to(self.world.device) for key, value in state["window"].items()}
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGTERM and Ctrl-C finish the step, save, and leave; a second Ctrl-C leaves at once."""
-
-        def note(number: int, frame: Any) -> None:
-            if self.stopping and number == signal.SIGINT:
-                raise KeyboardInterrupt
-            self.stopping = number
-
-        before = {n: signal.signal(n, note) for n in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
-class _Clock:
-    """Seconds spent, seconds waited for data, and when the next checkpoint is due."""
-
-    def __init__(self, save_minutes: float) -> None:
-        self._every = save_minutes * 60
-        now = time.monotonic()
-        self._saved = self._start = self._asked = now
-        self._waited = 0.0
-        self._step: int | None = None
-        self._steps = 0
-
-    def got_batch(self) -> None:
-        self._waited += time.monotonic() - self._asked
-        self._steps += 1
-
-    def ask(self) -> None:
-        self._asked = time.monotonic()
-
-    def save_due(self) -> bool:
-        return time.monotonic() - self._saved >= self._every
-
-    def saved(self) -> None:
-        self._saved = time.monotonic()
-
-    def lap(self, step: int) -> tuple[float, float, int]:
-        """Seconds, seconds of them waited, and steps since the last lap."""
-        now = time.monotonic()
-        out = (max(now - self._start, 1e-9), self._waited, self._steps)
-        self._start, self._waited, self._steps = now, 0.0, 0
-        return out
-
-
-def _running(method: nn.Module) -> list[Tensor]:
-    return [b for name, b in method.named_buffers() if name.endswith(("running_mean", "running_var"))]
-
-
-def _norms(method: nn.Module) -> Tensor:
-    """Running statistics of all batch norms as one vector: the only state that differs between ranks."""
-    tensors = [b.flatten().float() for b in _running(method)]
-    return torch.cat(tensors) if tensors else torch.zeros(0, device=next(method.parameters()).device)
-
-
-def _set_norms(method: nn.Module, vector: Tensor) -> None:
-    at = 0
-    for buffer in _running(method):
-        buffer.copy_(vector[at : at + buffer.numel()].view_as(buffer))
-        at += buffer.numel()
+def _not_finite(x: Tensor) -> Tensor:
+    return (~torch.isfinite(x)).float()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from rstrain.data.config import IMAGENET_MEAN, IMAGENET_STD
 from shards.config import Config
 from shards.errors import ConfigError, UserError
 from shards.store import Store
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 FILE = "backbone.safetensors"
 RANDOM = "random"
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-"""Red, green, blue in 0 … 255."""
-IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 class BackboneFacts(Config):
