@@ -69,9 +69,9 @@ class Quickstart(Pipeline):
             ),
         }
 
-    def evaluate(self, out: Path) -> dict[str, EvalConfig]:
+    def evaluate(self, out: Path) -> dict[str, list[EvalConfig]]:
         """KNN and linear probe of a random encoder and of each trained one, on the held-out places."""
-        found: dict[str, EvalConfig] = {}
+        found: dict[str, list[EvalConfig]] = {}
         for name in ("random", *self.train(out)):
             common: dict[str, Any] = {
                 "data": str(out / "shards"),
@@ -81,12 +81,15 @@ class Quickstart(Pipeline):
                 "seed": self.seed,
                 "workers": 0,
             }
-            found[f"knn {name}"] = KnnConfig(**common, out=out / name / "evals" / "knn.json")
-            found[f"linear {name}"] = LinearConfig(**common, out=out / name / "evals" / "linear.json")
+            folder = out / name / "evals"
+            found[name] = [
+                KnnConfig(**common, out=folder / "knn.json"),
+                LinearConfig(**common, out=folder / "linear.json"),
+            ]
         return found
 
     def stages(self, out: Path) -> list[Stage]:
-        """Planet, shards, clusters, two trainings, six scores, one page."""
+        """Planet, shards, clusters, two trainings, scores of three backbones, one page."""
         runs = self.train(out)
         scores = self.evaluate(out)
         return [
@@ -105,18 +108,15 @@ class Quickstart(Pipeline):
             ),
             *(
                 eval_stage(
-                    name,
-                    name.split()[0],
-                    config,
-                    needs=("shards", *(f"train {run}" for run in runs if name.endswith(f" {run}"))),
+                    f"score {name}", configs, needs=("shards", *([f"train {name}"] if name in runs else []))
                 )
-                for name, config in scores.items()
+                for name, configs in scores.items()
             ),
             report_stage(
-                [out / name for name in ("random", *runs)],
+                [out / name for name in scores],
                 out / "report.html",
                 "Quickstart: the embedded planet",
-                needs=tuple(scores),
+                needs=tuple(f"score {name}" for name in scores),
             ),
         ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,17 +87,28 @@ def train_stage(name: str, config: TrainConfig, folder: Path, *, needs: tuple[st
     return Stage(name, does, config.weights_matter(), needs, folder / "backbone.safetensors", run)
 
 
-def eval_stage(name: str, task: str, config: EvalConfig, *, needs: tuple[str, ...]) -> Stage:
-    """Score a backbone; `config.out` is where the scores go."""
-    assert config.out is not None
+def eval_stage(name: str, configs: Sequence[EvalConfig], *, needs: tuple[str, ...]) -> Stage:
+    """Score a backbone in one or more ways that share its features; `out` of each is where its scores go."""
+    outs = [config.out for config in configs if config.out is not None]
+    assert configs and len(outs) == len(configs)
 
     def run() -> None:
-        from rstrain.evals.base import run_eval
+        from rstrain.evals.base import run_evals
 
-        run_eval(config)
+        run_evals(configs)
 
-    does = f"rstrain eval {task} --checkpoint {config.checkpoint} --data {config.data} --out {config.out}"
-    return Stage(name, does, config.to_dict(), needs, config.out, run)
+    does = "; ".join(f"rstrain eval {config.kind} {_flags(config)}" for config in configs)
+    return Stage(name, does, {"configs": [config.to_dict() for config in configs]}, needs, outs[-1], run)
+
+
+def _flags(config: Config) -> str:
+    """What differs from the defaults, as one would type it."""
+    flags = []
+    for key, value in config.model_dump(mode="json", exclude_defaults=True).items():
+        name = key.replace("_", "-")
+        for item in value if isinstance(value, list) else [value]:
+            flags.append(f"--{'' if item else 'no-'}{name}" if isinstance(item, bool) else f"--{name} {item}")
+    return " ".join(flags)
 
 
 def report_stage(runs: list[Path], page: Path, title: str, *, needs: tuple[str, ...]) -> Stage:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -16,8 +18,10 @@ from rstrain.evals.linear import fit_linear
 from rstrain.evals.scores import Outcome, Scores, classification, spread_of, versions, with_temporal
 from rstrain.evals.subject import Subject, open_subject
 from rstrain.interop.backbone import RANDOM, weights_digest
+from shards.config import digest_of
 from shards.console import say
 from shards.errors import ConfigError
+from shards.store import Store
 
 
 def run_eval(config: EvalConfig) -> Scores:
@@ -28,37 +32,83 @@ def run_eval(config: EvalConfig) -> Scores:
     Raises:
         UserError: data without labels or splits, a checkpoint that does not fit, settings at odds with each other.
     """
+    return run_evals([config])[0]
+
+
+def run_evals(configs: Sequence[EvalConfig]) -> list[Scores]:
+    """As `run_eval` for each, in order; configs that agree on what features depend on have them extracted once.
+
+    A subject (backbone, data, features) is let go after the last config that wants it.
+
+    Raises:
+        UserError: as `run_eval`, or configs for different devices.
+    """
+    if not configs:
+        return []
+    device = configs[0].device
+    if any(config.device != device for config in configs):
+        raise ConfigError(
+            "evaluations for different devices cannot run together: give all of them one device"
+        )
+    for config in configs:
+        _check_target(config)
     inside = dist.is_available() and dist.is_initialized()
-    with (
-        nullcontext(distributed.init(config.device))
-        if inside
-        else distributed.session(config.device) as world
-    ):
-        scores = _run(config, world.device)
-        path = _target(config)
-        if path is not None and world.is_main:
-            scores.save(path)
+    with nullcontext(distributed.init(device)) if inside else distributed.session(device) as world:
+        subjects = _Subjects(world.device)
+        found = []
+        for number, config in enumerate(configs):
+            scores = _run(config, subjects)
+            subjects.keep_for(configs[number + 1 :])
+            path = _target(config)
+            if path is not None and world.is_main:
+                scores.save(path)
+            found.append(scores)
         distributed.barrier()
-    return scores
+    return found
 
 
-def _run(config: EvalConfig, device: torch.device) -> Scores:
+class _Subjects:
+    """Each subject opened once."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._open: dict[str, Subject] = {}
+
+    def get(self, config: EvalConfig, seed: int) -> Subject:
+        """The subject of one seed."""
+        key = _subject_key(config, seed)
+        if key not in self._open:
+            self._open[key] = open_subject(config, self._device, seed)
+        return self._open[key]
+
+    def keep_for(self, configs: Sequence[EvalConfig]) -> None:
+        """Let go of what none of these wants."""
+        wanted = {_subject_key(config, seed) for config in configs for seed in _seeds(config)}
+        self._open = {key: subject for key, subject in self._open.items() if key in wanted}
+
+
+def _subject_key(config: EvalConfig, seed: int) -> str:
+    own = EvalConfig.model_fields.keys() - {"kind", "out", "seed", "seeds"}
+    drawn = seed if config.checkpoint == RANDOM else None  # a file's features know no seed
+    return digest_of([config.model_dump(mode="json", include=own), drawn])
+
+
+def _seeds(config: EvalConfig) -> range:
+    once = config.checkpoint != RANDOM and isinstance(config, KnnConfig)
+    return range(config.seed, config.seed + (1 if once else config.seeds))
+
+
+def _run(config: EvalConfig, subjects: _Subjects) -> Scores:
     begun = time.monotonic()
-    random = config.checkpoint == RANDOM
-    repeats = config.seeds
-    if repeats > 1 and not random and isinstance(config, KnnConfig):
+    seeds = _seeds(config)
+    if len(seeds) < config.seeds:
         say("nothing is random in the kNN of a given checkpoint: one seed says all")
-        repeats = 1
-    subject = open_subject(config, device, config.seed)
-    first, digest = subject, weights_digest(subject.backbone)
-    outcomes = []
-    for seed in range(config.seed, config.seed + repeats):
-        if random and seed != config.seed:
-            subject = open_subject(config, device, seed)
-        outcomes.append(_evaluate(config, subject, seed))
+    first = subjects.get(config, config.seed)
+    digest = weights_digest(first.backbone)
+    outcomes = [_evaluate(config, subjects.get(config, seed), seed) for seed in seeds]
     info = first.test.index.info
     return Scores(
-        task=str(getattr(config, "kind", "")),
+        task=config.kind,
         protocol=config.to_dict() | {"size": first.size, "test_split": first.test.name},
         checkpoint={"source": config.checkpoint, "sha256": digest} | first.facts.to_dict(),
         data={
@@ -131,5 +181,18 @@ def _target(config: EvalConfig) -> Path | None:
         return config.out
     folder = Path(config.checkpoint).expanduser()
     if config.checkpoint != RANDOM and folder.is_dir():
-        return folder / "evals" / f"{getattr(config, 'kind', 'scores')}.json"
+        return folder / "evals" / f"{config.kind}.json"
     return None
+
+
+def _check_target(config: EvalConfig) -> None:
+    """Minutes of work should not end in a path that cannot be written."""
+    if config.out is None:
+        return
+    if config.out.is_dir():
+        raise ConfigError(
+            f"--out {config.out}: is a folder; give a file name, for example {config.out}/scores.json"
+        )
+    Store(config.out.parent).make()
+    if not os.access(config.out.parent, os.W_OK):
+        raise ConfigError(f"--out {config.out}: the folder cannot be written; choose another")

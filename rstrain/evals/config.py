@@ -14,6 +14,7 @@ from shards.config import Config
 class EvalConfig(Config):
     """What every evaluation needs: a checkpoint, labelled data, and how to read it."""
 
+    kind: str
     data: str = Field(description="shard set with labels: a folder or a URL")
     checkpoint: str = Field("random", description="backbone.safetensors, a run folder, or `random`")
     out: Path | None = Field(None, description="scores as JSON; RUN/evals/TASK.json for a run folder")

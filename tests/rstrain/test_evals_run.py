@@ -14,7 +14,7 @@ import pytest
 import torch
 from builders import Place, build_set, pattern
 
-from rstrain.evals.base import run_eval
+from rstrain.evals.base import run_eval, run_evals
 from rstrain.evals.config import KnnConfig, LinearConfig
 from rstrain.evals.features import extract
 from rstrain.evals.online import online_knn
@@ -83,6 +83,31 @@ def test_linear_scores_views_and_places_and_spreads_over_seeds(data: Path) -> No
     assert len(values) == 2 and values[0] == scores.scores["top1_percent"]
     off = run_eval(LinearConfig.build(data=str(data), epochs=2, temporal=False, **SMALL))
     assert not any(name.startswith("temporal_") for name in off.scores)
+
+
+def test_evaluations_of_one_checkpoint_share_its_features(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_backbone(
+        tmp_path / "a.safetensors", build_backbone("resnet18"), BackboneFacts(arch="resnet18", size=32)
+    )
+    common: dict[str, Any] = {"data": str(data), "device": "cpu", "workers": 0}
+    common["checkpoint"] = str(tmp_path / "a.safetensors")
+    configs = [
+        KnnConfig(**common, k=5, out=tmp_path / "knn.json"),
+        LinearConfig(**common, epochs=3, seed=4, out=tmp_path / "linear.json"),
+        KnnConfig(**common, k=5, size=24),
+    ]
+    together = run_evals(configs)
+    assert capsys.readouterr().err.count("features of train") == 2, "one for each input size"
+    assert [s.outcome for s in together] == [run_eval(c).outcome for c in configs]
+    assert (tmp_path / "knn.json").exists() and (tmp_path / "linear.json").exists()
+    with pytest.raises(ConfigError, match="is a folder; give a file name"):
+        run_eval(KnnConfig(**common, out=tmp_path))
+    random = [KnnConfig(**common | SMALL | {"checkpoint": "random"}, k=5, seed=s, seeds=2) for s in (0, 1)]
+    first, second = run_evals(random)
+    assert capsys.readouterr().err.count("features of train") == 3 + 3, "seeds 0, 1 and 2 once each"
+    assert first.spread["top1_percent"].values[1] == second.spread["top1_percent"].values[0]
 
 
 def test_features_are_those_of_each_image_alone_and_leave_the_network_as_it_was(data: Path) -> None:
