@@ -124,7 +124,7 @@ class TrainConfig(Config):
 def config_for(kind: str) -> type[TrainConfig]:
     """TrainConfig with the method's own options and its published defaults for the rest."""
     method = method_kinds()[kind]
-    defaults = method(kind=kind).run_defaults()
+    defaults = method.model_construct(kind=kind).run_defaults()  # no validator: `--help` comes by here
     fields: dict[str, Any] = {"method": (method, Field(default_factory=lambda: method(kind=kind)))}
     for key, value in defaults.items():
         field = TrainConfig.model_fields[key]

@@ -16,7 +16,12 @@ from shards.errors import ConfigError
 class Config(pydantic.BaseModel):
     """A frozen set of options; equal configs have equal digests."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = pydantic.ConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        defer_build=True,  # building a validator reads the metadata of every installed package; `--help` needs none
+    )
 
     @classmethod
     def build(cls, where: str = "options", /, **values: Any) -> Self:
