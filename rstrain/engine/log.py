@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from rstrain.engine.board import Board
 from shards.config import digest_of
 from shards.errors import ConfigError
 from shards.store import Store, write_error
@@ -39,9 +40,8 @@ class Metrics:
         kept = [r for r in read_metrics(run) if r["step"] <= step]
         Store(run).write(NAME, "".join(json.dumps(r) + "\n" for r in kept).encode())
         self._file = (run / NAME).open("a", encoding="utf-8")
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
+        with self._writing():
+            self._board = Board(run / "tensorboard", step=step + 1)
         self._wandb = _wandb(wandb_project, run, config) if wandb_project else None
 
     def write(self, record: dict[str, Any]) -> None:
@@ -55,8 +55,7 @@ class Metrics:
             self._file.write(json.dumps(record, allow_nan=False) + "\n")
             self._file.flush()
             os.fsync(self._file.fileno())
-            for key, value in values.items():
-                self._board.add_scalar(key, value, record["step"])
+            self._board.scalars(values, record["step"])
         if self._wandb is not None:
             self._wandb.log(values, step=record["step"])
 
