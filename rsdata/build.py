@@ -26,6 +26,8 @@ from shards.store import Store
 
 DATASET = "dataset.json"
 _LOCK = f"{FOLDER}/.lock"
+LISTED = 5
+"""Failures that a report names."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,7 @@ class Status:
             lines.append(f"failed: {kinds}")
             lines += [f"  {f['item']}: {f['class']}: {f['reason']}" for f in self.first_failures]
             if self.failures > len(self.first_failures):
-                lines.append(
-                    f"  … all of them: {self.out}/failures.parquet, or rsdata status {self.out} --json"
-                )
+                lines.append(f"  … all of them: rsdata status {self.out} --all")
         if not self.finished:
             lines.append(f"next: rsdata build {self.out}")
         elif self.failed.get(FailureClass.TRANSIENT):
@@ -138,8 +138,13 @@ def build(
         return status(store, seconds=time.monotonic() - start)
 
 
-def status(out: str | Path | Store, *, seconds: float | None = None) -> Status:
+def status(out: str | Path | Store, *, listed: int | None = LISTED, seconds: float | None = None) -> Status:
     """What is done, left and failed; changes nothing.
+
+    Args:
+        out: folder or URL with plan.parquet.
+        listed: failures to read at the most; None reads all.
+        seconds: that a build took, for its report.
 
     Raises:
         ConfigError: the folder has no plan.
@@ -155,7 +160,7 @@ def status(out: str | Path | Store, *, seconds: float | None = None) -> Status:
         failed.update(task.failed if task and task.done else {})
     first: list[Failure] = []
     for k in done:
-        if len(first) >= 5:
+        if listed is not None and len(first) >= listed:
             break
         task = tasks[k]
         first += read_failures(store, [k]) if task and task.failed else []
@@ -171,7 +176,7 @@ def status(out: str | Path | Store, *, seconds: float | None = None) -> Status:
         views=sum(shard.views for shard in shards),
         bytes=sum(shard.bytes for shard in shards),
         failed=dict(sorted(failed.items())),
-        first_failures=[{"item": f.item, "class": str(f.kind), "reason": f.reason} for f in first[:5]],
+        first_failures=[{"item": f.item, "class": str(f.kind), "reason": f.reason} for f in first[:listed]],
         fingerprint=info.fingerprint if info else None,
         seconds=seconds,
     )

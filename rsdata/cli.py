@@ -18,7 +18,7 @@ run_app = console.app("Plan (if there is no plan) and build.")
 app.add_typer(plan_app, name="plan")
 app.add_typer(run_app, name="run")
 
-Out = Annotated[str, typer.Argument(help="folder or URL of the shard set")]
+Out = Annotated[str, typer.Argument(metavar="OUT", help="folder or URL of the shard set")]
 Workers = Annotated[
     int | None, typer.Option(min=0, help="processes (default: one a core; 0: in this process)")
 ]
@@ -56,11 +56,15 @@ def build(
 
 
 @app.command()
-def status(out: Out, json: console.Json = False) -> None:
+def status(
+    out: Out,
+    all: Annotated[bool, typer.Option("--all", help="list every failure, not only the first")] = False,
+    json: console.Json = False,
+) -> None:
     """What is done, what is left, what failed and why."""
     from rsdata import build as building
 
-    result = building.status(out)
+    result = building.status(out, listed=None if all else building.LISTED)
     console.emit(result.to_dict(), result.summary(), as_json=json)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rsdata.plan import Plan
-from rsdata.task import Task, columns_of, failures_name, index_name, parquet
-from shards import dataset, index
+from rsdata.task import Task, columns_of, failures_name, index_name
+from shards import dataset, index, parquet
 from shards.dataset import Band, DatasetInfo, Member
 from shards.errors import UserError
 from shards.failures import Failure, from_table, to_table
@@ -34,7 +33,7 @@ def finish(plan: Plan, tasks: list[Task]) -> DatasetInfo:
 
     store, source = plan.store, plan.source()
     failures = read_failures(store, range(len(tasks)))
-    store.write(FAILURES, parquet(to_table(failures)))
+    store.write(FAILURES, parquet.to_bytes(to_table(failures)))
     shards = [task.shard for task in tasks if task.shard is not None]
     if not shards:
         raise UserError(
@@ -81,9 +80,7 @@ def read_failures(store: Store, tasks: Iterable[int]) -> list[Failure]:
 
 
 def _read(store: Store, name: str) -> pa.Table:
-    import pyarrow.parquet as pq
-
-    return pq.ParquetFile(io.BytesIO(store.read(name))).read()  # read_table would import pandas
+    return parquet.read(store.read(name))
 
 
 def _members(table: pa.Table, bands: list[Band]) -> list[Member]:

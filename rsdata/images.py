@@ -6,7 +6,6 @@ counted. Wider pixels, animations and damage are refused with a reason.
 
 from __future__ import annotations
 
-import io
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsdata.sources.base import FetchError
-from shards.codec import MAX_PIXELS, ImageError, decode_jpeg, encode_jpeg, encode_png, header
+from shards.codec import (
+    MAX_PIXELS,
+    ImageError,
+    TooLargeError,
+    decode_jpeg,
+    encode_jpeg,
+    encode_png,
+    header,
+    open_image,
+)
 from shards.failures import FailureClass
 from shards.stats import Histogram
 
@@ -66,9 +74,10 @@ def check_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image:
     """
     try:
         facts = header(data, max_pixels)
+    except TooLargeError as error:
+        raise FetchError(FailureClass.REFUSED, str(error), "check") from None
     except ImageError as error:
-        kind = FailureClass.REFUSED if "--max-pixels" in str(error) else FailureClass.INVALID
-        raise FetchError(kind, str(error), "check") from None
+        raise _invalid(str(error)) from None
     try:
         if facts.format == "JPEG" and facts.mode == "RGB" and not _rotated(data):
             return Image(data, "jpg", decode_jpeg(data))
@@ -109,12 +118,10 @@ def fit(image: Image, *, box: tuple[int, int, int, int] | None = None, size: int
 
 
 def _with_pillow(data: bytes, kind: str) -> Image:
-    from PIL import Image as Pillow
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with Pillow.open(io.BytesIO(data)) as opened:
+            with open_image(data) as opened:
                 _refuse_kind(opened, data)
                 opened.load()
                 return _to_rgb(opened, data)
@@ -166,9 +173,7 @@ def _to_rgb(image: Any, data: bytes) -> Image:
 def _rotated(data: bytes) -> bool:
     if b"Exif" not in data[: 1 << 16]:
         return False
-    from PIL import Image as Pillow
-
-    with Pillow.open(io.BytesIO(data)) as image:
+    with open_image(data) as image:
         return bool(image.getexif().get(_ORIENTATION, 1) != 1)
 
 

@@ -27,7 +27,7 @@ def hex_colour(number: int) -> str:
     return "#" + "".join(f"{round(255 * part):02x}" for part in colour(number))
 
 
-def cluster_png(lon: Floats, lat: Floats, labels: NDArray[np.int32], east: Floats, north: Floats) -> bytes:
+def cluster_png(lon: Floats, lat: Floats, labels: NDArray[np.int64], east: Floats, north: Floats) -> bytes:
     """Points coloured by cluster, centroids as rings, 1800 x 900 px; of many points every n-th is drawn."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

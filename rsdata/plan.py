@@ -131,11 +131,12 @@ def make_plan(source: Source, out: str | Path | Store) -> Plan:
     An equal plan that is there already is kept; only the place of the archive (`root`) may have changed.
 
     Raises:
-        ConfigError: no items, two items with one key, or the folder holds another plan.
+        ConfigError: no items, two items with one key, OUT lies in the archive, or it holds another plan.
     """
     from rsdata.plan_file import to_bytes
 
     store = Store.of(out)
+    _check_apart(source, store)
     listing = source.listing()
     if not listing.items:
         raise ConfigError(f"{source.kind}: found no items to plan; check the options")
@@ -161,6 +162,18 @@ def make_plan(source: Source, out: str | Path | Store) -> Plan:
     store.make()
     store.write(NAME, to_bytes(items, numbers, info.model_dump(mode="json")))
     return Plan(store, info)
+
+
+def _check_apart(source: Source, store: Store) -> None:
+    """Refuse to write into the archive: the next listing would find our own files there."""
+    for key in sorted(source.where):
+        folder = getattr(source, key)
+        if store.local is None or not isinstance(folder, Path) or not folder.is_dir():
+            continue
+        if store.local.resolve().is_relative_to(folder.expanduser().resolve()):
+            raise ConfigError(
+                f"{store}: lies in --{key.replace('_', '-')} {folder}; choose a folder outside of the archive"
+            )
 
 
 def key_of(text: str) -> str:

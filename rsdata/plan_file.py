@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rsdata.sources.base import Item
+from shards import parquet
 
 _ROW_GROUP = 1 << 14
 
@@ -31,9 +31,9 @@ def read_facts(file: Any) -> dict[str, Any]:
 
 def read_items(file: Any, start: int, stop: int) -> list[Item]:
     """The items [start, stop) of a plan; only their row groups are read."""
-    with pq.ParquetFile(file) as parquet:  # not read_table: it imports pandas, a second for each worker
+    with pq.ParquetFile(file) as opened:
         first = start // _ROW_GROUP
-        table = parquet.read_row_groups(list(range(first, -(-stop // _ROW_GROUP))))
+        table = opened.read_row_groups(list(range(first, -(-stop // _ROW_GROUP))))
     return list(_items_of(table.slice(start - first * _ROW_GROUP, stop - start)))
 
 
@@ -76,9 +76,7 @@ def to_bytes(items: list[Item], numbers: list[int], facts: dict[str, Any]) -> by
     }
     text = json.dumps(facts, ensure_ascii=False, allow_nan=False)
     table = pa.table(columns, schema=_schema().with_metadata({"rsdata": text}))
-    out = io.BytesIO()
-    pq.write_table(table, out, compression="zstd", row_group_size=_ROW_GROUP)
-    return out.getvalue()
+    return parquet.to_bytes(table, rows_per_group=_ROW_GROUP)
 
 
 def _items_of(table: pa.Table) -> Iterator[Item]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from collections import Counter
@@ -10,12 +9,13 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
 from rsdata.plan import Plan
 from rsdata.sources.base import Fetched, FetchError, Item, Source
+from shards import parquet
 from shards.config import Config
 from shards.dataset import Shard, shard_of
 from shards.errors import ShardError
@@ -25,9 +25,6 @@ from shards.sample import View
 from shards.stats import Histogram
 from shards.store import Store
 from shards.writer import ShardWriter, open_shard
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 FOLDER = "tasks"
 
@@ -112,8 +109,8 @@ def run_task(
     if facts is None:
         store.remove(shard.name)
     extra = columns_of(source)
-    store.write(index_name(k), parquet(table_of(made.rows, extra)))
-    store.write(failures_name(k), parquet(to_table(made.failures)))
+    store.write(index_name(k), parquet.to_bytes(table_of(made.rows, extra)))
+    store.write(failures_name(k), parquet.to_bytes(to_table(made.failures)))
     task = Task(
         plan=plan.info.plan_digest,
         done=True,
@@ -132,15 +129,6 @@ def columns_of(source: Source) -> dict[str, Any]:
     import pyarrow as pa
 
     return {name: pa.type_for_alias(kind) for name, kind in source.extra_columns.items()}
-
-
-def parquet(table: pa.Table) -> bytes:
-    """A table as a file."""
-    import pyarrow.parquet as pq
-
-    out = io.BytesIO()
-    pq.write_table(table, out, compression="zstd")
-    return out.getvalue()
 
 
 class _Shard:

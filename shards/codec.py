@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import warnings
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,15 @@ MAX_PIXELS = 300_000_000
 """Larger images are refused unless asked for: fMoW's largest is near 270 million, a bomb is billions."""
 
 
+_opening = threading.Lock()
+
+
 class ImageError(UserError):
     """Bytes that are no image, a broken one, or one of a kind that is not taken."""
+
+
+class TooLargeError(ImageError):
+    """A whole image, as far as its header tells, with more pixels than we decode."""
 
 
 @dataclass(frozen=True)
@@ -37,29 +44,36 @@ def ending(member: str) -> str:
     return member.rsplit(".", 1)[-1].lower()
 
 
+def open_image(data: bytes) -> Any:
+    """Pillow's image of these bytes, not decoded yet; its own guard against bombs is off: see `header`."""
+    from PIL import Image
+
+    with _opening:  # the guard is a global of Pillow
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(io.BytesIO(data))
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
 def header(data: bytes, max_pixels: int = MAX_PIXELS) -> ImageHeader:
     """Read the header alone; nothing is decoded.
 
     Raises:
-        ImageError: empty, not an image, or more than `max_pixels` pixels.
+        TooLargeError: more than `max_pixels` pixels.
+        ImageError: empty, or not an image.
     """
-    from PIL import Image
-
     if not data:
         raise ImageError("the file is empty")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as image:
-                facts = ImageHeader(image.format or "", image.mode, *image.size)
-    except Image.DecompressionBombError:
-        raise ImageError(f"more pixels than {max_pixels:,} (--max-pixels)") from None
+        with open_image(data) as image:
+            facts = ImageHeader(image.format or "", image.mode, *image.size)
     except Exception as error:  # Pillow's readers raise a dozen kinds on foreign bytes
         raise ImageError(
             f"not an image that can be read ({type(error).__name__}; begins with {data[:8]!r})"
         ) from None
     if facts.width * facts.height > max_pixels:
-        raise ImageError(
+        raise TooLargeError(
             f"{facts.width} x {facts.height} px is more than {max_pixels:,} pixels (--max-pixels)"
         )
     return facts

@@ -105,6 +105,9 @@ def configured(
                 value = given.pop(key)
                 if value is not None and value != []:
                     _put(values, path, value)
+            for key, (path, field) in leaves.items():
+                if base is None and len(path) == 1 and field.is_required() and key not in values:
+                    raise typer.BadParameter("it is required", param_hint=_flag(key))
             for key, value in fixed.items():
                 if values.setdefault(key, value) != value:
                     raise ConfigError(f"{base}: {key} = {values[key]!r}, but the command is for {value!r}")
@@ -161,11 +164,16 @@ def _parameter(key: str, field: FieldInfo) -> inspect.Parameter:
     text = field.description or ""
     if field.default is not None and not field.is_required() and field.default not in ((), [], ""):
         text += f" (default: {field.default})"
-    name = "--" + key.replace("_", "-")
+    text += " (required)" if field.is_required() else ""
+    name = _flag(key)
     declaration = f"{name}/--no-{name[2:]}" if field.annotation is bool else name
     option = typer.Option(declaration, help=text.strip(), show_default=False)
     annotation: Any = Annotated[typing.Optional[_option_type(field.annotation)], option]  # noqa: UP045
     return inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _flag(key: str) -> str:
+    return "--" + key.replace("_", "-")
 
 
 def _put(values: dict[str, Any], path: tuple[str, ...], value: Any) -> None:

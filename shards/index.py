@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import mmap
 import struct
@@ -17,9 +16,9 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
+from shards import parquet
 from shards.dataset import DatasetInfo, read_info
 from shards.errors import ShardError
 from shards.sample import Sample
@@ -110,9 +109,7 @@ def to_bytes(table: pa.Table) -> bytes:
         column["bbox"] = [lon_range["min"], lat_range["min"], lon_range["max"], lat_range["max"]]
     geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
     table = table.replace_schema_metadata({"geo": json.dumps(geo, sort_keys=True)})
-    out = io.BytesIO()
-    pq.write_table(table, out, compression="zstd", row_group_size=1 << 17)
-    return out.getvalue()
+    return parquet.to_bytes(table, rows_per_group=1 << 17)
 
 
 class Index:
@@ -150,7 +147,7 @@ class Index:
                 f"{store.path(NAME)}: is not the index that {_INFO} was written with (sha256 differs)\n"
                 "  It is damaged or belongs to another data set: copy it again, or rebuild the set."
             )
-        index = cls(store, info, pq.read_table(io.BytesIO(data)))
+        index = cls(store, info, parquet.read(data))
         return index if split is None else index.where(split=split)
 
     def __len__(self) -> int:
@@ -224,13 +221,17 @@ class Index:
                     view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             except (OSError, ValueError) as error:
                 raise ShardError(
-                    f"{path}: cannot be read ({error}); run: rsdata verify {self.store}"
+                    f"{path}: cannot be read ({_reason(error)}); run: rsdata verify {self.store}"
                 ) from None
             self._maps[shard] = view
         return view[offset : offset + length]
 
 
 _INFO = "dataset.json"
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _sha256(data: bytes) -> str:

@@ -92,6 +92,10 @@ class Store:
                 found = [row["name"].rsplit("/", 1)[1] for row in rows if row["type"] == "file"]
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise ShardError(
+                f"{self.url}: cannot be listed ({error.strerror or error}); give a folder that can be read"
+            ) from None
         return sorted(name for name in found if not _is_part(name))
 
     def write(self, name: str, data: bytes) -> None:

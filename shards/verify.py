@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import mmap
 import os
@@ -12,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from shards import parquet
 from shards.dataset import DatasetInfo, Shard, read_info
 from shards.errors import ShardError
 from shards.index import NAME as INDEX
@@ -44,12 +44,14 @@ class VerifyReport:
         )
         if self.ok:
             return f"{self.folder}: whole ({facts})"
-        lines = [f"{self.folder}: DAMAGED in {len(self.damages):,} places ({facts})"]
+        places = "place" if len(self.damages) == 1 else "places"
+        lines = [f"{self.folder}: DAMAGED in {len(self.damages):,} {places} ({facts})"]
         lines += [f"  {damage}" for damage in self.damages[:_LISTED]]
         if len(self.damages) > _LISTED:
             lines.append(f"  … and {len(self.damages) - _LISTED:,} more (--json lists all)")
         lines.append(
-            "  Copy the damaged files again from where they came, or delete them and run: rsdata build"
+            "  Copy the damaged files again from where they came; or, where there is a plan.parquet, delete them and run: "
+            f"rsdata build {self.folder}"
         )
         return "\n".join(lines)
 
@@ -98,9 +100,7 @@ def _check_index(store: Store, info: DatasetInfo) -> tuple[list[Damage], _Rows |
     if hashlib.sha256(data).hexdigest() != info.index_sha256:
         what = f"is damaged or belongs to another data set (sha256 differs; {len(data):,} bytes, expected {info.index_bytes:,})"
         return [Damage(INDEX, "", None, what)], None
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(io.BytesIO(data))
+    table = parquet.read(data)
     damages = []
     shards = table["shard"].to_pylist()
     columns = [table[name].to_pylist() for name in IndexRow.__dataclass_fields__]

@@ -11,7 +11,9 @@ import typer
 from rsdata.curate.configs import FmowCsvConfig, GeoclusterConfig, TableConfig
 from shards import console
 
-Table = Annotated[Path, typer.Argument(help="CSV, Parquet or GeoParquet file, or a shard set")]
+Table = Annotated[
+    Path, typer.Argument(metavar="TABLE", help="CSV, Parquet or GeoParquet file, or a shard set")
+]
 OutCsv = Annotated[Path, typer.Argument(metavar="OUT.csv", help="the table with the column `cluster`")]
 
 
@@ -45,8 +47,10 @@ def register(app: typer.Typer) -> None:
     @console.configured(app, "fmow-csv", FmowCsvConfig)
     def fmow_csv(
         config: FmowCsvConfig,
-        root: Annotated[Path, typer.Argument(help="fMoW tree: <root>/train/<class>/<class>_<location>/…")],
-        out_dir: Annotated[Path, typer.Argument(help="folder for the lists")],
+        root: Annotated[
+            Path, typer.Argument(metavar="ROOT", help="fMoW tree: <root>/train/<class>/<class>_<location>/…")
+        ],
+        out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="folder for the lists")],
         as_json: console.Json = False,
     ) -> None:
         """Write train_62classes.csv, test_62classes.csv and train_100geoclasses.csv from an fMoW tree."""

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rsdata.curate.configs import FmowCsvConfig
 from rsdata.curate.fmow_files import Place, classes_of, has_crops, parse, scan, splits_of
-from rsdata.curate.geocluster import Clusters, cluster
+from rsdata.curate.geocluster import cluster
+from shards.clusters import Clusters
 from shards.errors import UserError
 from shards.failures import FailureClass
 from shards.store import Store
@@ -107,7 +109,7 @@ def fmow_csv(root: Path, out: Path, config: FmowCsvConfig) -> FmowCsvReport:
     _write_failures(store, lost)
     store.write("classes.json", (json.dumps(numbers, indent=1) + "\n").encode())
     if clusters is not None:
-        _write_clusters(store, clusters, rows["train"], np.array(geo, np.int32), config)
+        _write_clusters(store, clusters, rows["train"], np.array(geo, np.int64), config)
     counts = {TRAIN: len(rows["train"]), TEST: len(rows["val"]), GEO: len(geo)}
     boxes = "crop files" if crops else "whole"
     return FmowCsvReport(str(out), boxes, counts, len(classes), config.k if clusters else 0, len(lost))
@@ -218,7 +220,7 @@ def _write_clusters(
     store: Store,
     clusters: Clusters,
     rows: list[Row],
-    labels: np.ndarray[tuple[int], np.dtype[np.int32]],
+    labels: NDArray[np.int64],
     config: FmowCsvConfig,
 ) -> None:
     from rsdata.curate.geofiles import describe

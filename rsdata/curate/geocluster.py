@@ -7,53 +7,22 @@ by the longitude of their centroids, so a label means the same however the centr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rsdata.curate.configs import Space
-from rsdata.curate.kmeans import Floats, Points, finish, kmeans, look, one_thread
+from rsdata.curate.kmeans import Floats, Points, finish, kmeans, one_thread
+from shards import clusters as saved
+from shards.clusters import Clusters, Space
 from shards.errors import UserError
-from shards.sphere import EARTH_RADIUS_KM, lon_lat, unit_vectors
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _EXACT_CELLS = 20_000
 _COARSEST_DEG = 2.0
-
-
-@dataclass(frozen=True)
-class Clusters:
-    """A partition of the globe by nearest centroid."""
-
-    space: Space
-    vectors: Floats
-    """Centroids [k, 3] inside the unit sphere, or [k, 2] in degrees."""
-
-    @property
-    def lon_lat(self) -> tuple[Floats, Floats]:
-        """Centroids in degrees."""
-        if self.space == "degrees":
-            return self.vectors[:, 0], self.vectors[:, 1]
-        return lon_lat(self.vectors)
-
-    def assign(self, lon: Floats, lat: Floats) -> NDArray[np.int32]:
-        """Label of each point: its nearest centroid."""
-        return look(points_of(self.space, lon, lat), None, len(lon), self.vectors).labels
-
-    def distance_km(self, lon: Floats, lat: Floats, labels: NDArray[np.int32]) -> Floats:
-        """Great-circle distance of each point to its centroid."""
-        centres = unit_vectors(*self.lon_lat)
-        out = np.empty(len(lon))
-        for start in range(0, len(lon), 1 << 16):  # 10 million points must not become 10 million vectors
-            rows = slice(start, start + (1 << 16))
-            chord = np.linalg.norm(unit_vectors(lon[rows], lat[rows]) - centres[labels[rows]], axis=1)
-            out[rows] = 2 * EARTH_RADIUS_KM * np.arcsin(np.minimum(chord / 2, 1.0))
-        return out
 
 
 def cluster(
@@ -98,9 +67,7 @@ def invalid(lon: Floats, lat: Floats) -> NDArray[np.bool_]:
 
 def points_of(space: Space, lon: Floats, lat: Floats) -> Points:
     """Coordinates of some rows in the space that distances are measured in."""
-    if space == "sphere":
-        return lambda rows: unit_vectors(lon[rows], lat[rows])
-    return lambda rows: np.stack([lon[rows], lat[rows]], axis=1)
+    return lambda rows: saved.points_of(space, lon[rows], lat[rows])
 
 
 def _cells(space: Space, lon: Floats, lat: Floats, weight: Floats | None, k: int) -> tuple[Floats, Floats]:

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsdata.curate.configs import GeoclusterConfig, TableConfig
-from rsdata.curate.geocluster import Clusters, cluster, invalid, place_weights, points_of
+from rsdata.curate.geocluster import cluster, invalid, place_weights, points_of
 from rsdata.curate.kmeans import Floats
 from rsdata.curate.tables import beside, coordinates, digest, read_table, write_csv
+from shards.clusters import FORMAT, Clusters
 from shards.errors import UserError
 from shards.store import Store
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 COLUMN = "cluster"
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def geocluster_assign(centroids: Path, path: Path, out: Path, config: TableConfi
     Raises:
         UserError: see `geocluster`; or the file of centroids is none.
     """
-    clusters = read_clusters(centroids)
+    clusters = Clusters.load(centroids)
     store, name, stem = beside(out, ".csv")
     table, lon, lat, skipped = _load(path, out, store, stem, config)
     labels = clusters.assign(lon, lat)
@@ -83,34 +83,13 @@ def geocluster_assign(centroids: Path, path: Path, out: Path, config: TableConfi
     return _report(out, describe(clusters, lon, lat, labels), skipped)
 
 
-def read_clusters(path: Path) -> Clusters:
-    """The centroids of an OUT.json.
-
-    Raises:
-        UserError: the file is missing or is no such file.
-    """
-    try:
-        facts = json.loads(path.read_bytes())
-        vectors = np.array([row["vector"] for row in facts["clusters"]], np.float64)
-        space = facts["space"]
-        if facts["format"] != FORMAT or vectors.shape != (facts["k"], {"sphere": 3, "degrees": 2}[space]):
-            raise ValueError("its centroids are not those of its space")
-        return Clusters(space, vectors)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path}: is not the JSON that `rsdata geocluster` writes beside its CSV ({error})"
-        ) from None
-
-
 def describe(
-    clusters: Clusters, lon: Floats, lat: Floats, labels: NDArray[np.int32], weight: Floats | None = None
+    clusters: Clusters, lon: Floats, lat: Floats, labels: NDArray[np.int64], weight: Floats | None = None
 ) -> dict[str, Any]:
     """The facts of OUT.json. Distances are of rows; the inertia is weighted as the clustering was."""
     import sklearn
 
-    k = len(clusters.vectors)
+    k = len(clusters)
     km = clusters.distance_km(lon, lat, labels)
     sizes = np.bincount(labels, minlength=k)
     total = np.bincount(labels, km, minlength=k)
@@ -144,7 +123,7 @@ def describe(
 
 
 def _inertia(
-    clusters: Clusters, lon: Floats, lat: Floats, labels: NDArray[np.int32], weight: Floats | None
+    clusters: Clusters, lon: Floats, lat: Floats, labels: NDArray[np.int64], weight: Floats | None
 ) -> float:
     from rsdata.curate.kmeans import look
 
@@ -167,6 +146,10 @@ def _load(
         store.remove(failures)
         return table, lon, lat, 0
     rows = np.flatnonzero(bad)
+    if len(rows) == len(lon):
+        raise UserError(
+            f"{path}: no row has usable coordinates in {config.lon!r} and {config.lat!r} (choose with --lon and --lat)"
+        )
     if not config.skip_invalid:
         first = ", ".join(str(row + 1) for row in rows[:5])
         raise UserError(
@@ -174,8 +157,6 @@ def _load(
             f"{', …' if len(rows) > 5 else ''}, counted from 1 below the header)\n"
             f"  Mend them, or leave them out with --skip-invalid: they are then listed in {failures}"
         )
-    if len(rows) == len(lon):
-        raise UserError(f"{path}: no row has usable coordinates in {config.lon!r} and {config.lat!r}")
     write_csv(store, failures, _failures(rows, lon, lat))
     keep = np.flatnonzero(~bad)
     return table.take(keep), lon[keep], lat[keep], len(rows)
@@ -189,14 +170,14 @@ def _failures(rows: NDArray[np.int64], lon: Floats, lat: Floats) -> pa.Table:
     return pa.table({"row": rows + 1, "lon": lon[rows], "lat": lat[rows], "reason": reason.tolist()})
 
 
-def _write_labels(store: Store, name: str, table: pa.Table, labels: NDArray[np.int32]) -> None:
+def _write_labels(store: Store, name: str, table: pa.Table, labels: NDArray[np.int64]) -> None:
     import pyarrow as pa
 
     write_csv(store, name, table.append_column(COLUMN, pa.array(labels)))
 
 
 def _write_map(
-    store: Store, name: str, lon: Floats, lat: Floats, labels: NDArray[np.int32], clusters: Clusters
+    store: Store, name: str, lon: Floats, lat: Floats, labels: NDArray[np.int64], clusters: Clusters
 ) -> None:
     from rsdata.maps import cluster_png
 

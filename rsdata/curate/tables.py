@@ -38,10 +38,13 @@ def read_table(path: Path) -> pa.Table:
         )
     try:
         if path.suffix.lower() in (".parquet", ".geoparquet", ".pq"):
-            table = pq.read_table(path)
+            with pq.ParquetFile(path) as file:  # not read_table, see shards.parquet
+                table = file.read()
         else:
             table = _read_csv(path)
-    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
+    except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{path}: cannot be read as a table: {str(error).splitlines()[0]}") from None
     if len(set(table.column_names)) < table.num_columns:
         raise UserError(f"{path}: two columns have the same name; rename one")

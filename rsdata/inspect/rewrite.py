@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shards import parquet
 from shards.dataset import DatasetInfo, Shard, finish, shard_of
 from shards.errors import ShardError, UserError
 from shards.failures import SCHEMA
@@ -82,6 +83,8 @@ def empty_output(out: str | Path, mine: Sequence[str]) -> Store:
             f"{store}: there is a finished shard set already; choose another folder, or remove it"
         )
     others = [name for name in store.names() if name not in {*mine, NAME, "wids.json", FAILURES}]
+    if store.local is not None and store.local.is_dir():
+        others += sorted(entry.name for entry in store.local.iterdir() if entry.is_dir())
     if others:
         raise UserError(f"{store}: is not empty ({others[0]} is there); choose another folder")
     store.make()
@@ -212,15 +215,13 @@ def _with_labels(source: Input) -> pa.Table:
 
 def _failures(store: Store, inputs: Sequence[Input]) -> int:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     tables = [SCHEMA.empty_table()]
     for source in inputs:
         if source.index.store.exists(FAILURES):
-            tables.append(pq.read_table(io.BytesIO(source.index.store.read(FAILURES))).cast(SCHEMA))
+            tables.append(parquet.read(source.index.store.read(FAILURES)).cast(SCHEMA))
     table = pa.concat_tables(tables)
-    with store.create(FAILURES) as file:
-        pq.write_table(table, file)
+    store.write(FAILURES, parquet.to_bytes(table))
     return int(table.num_rows)
 
 

@@ -74,7 +74,11 @@ class FMoW(Source):
         """
         from rsdata.curate.fmow_files import classes_of, scan, splits_of
 
+        if self.metadata_root is not None and not self.metadata_root.is_dir():
+            raise ConfigError(f"{self.metadata_root}: there is no such folder (--metadata-root)")
         classes = classes_of(self.root)
+        if not classes:
+            raise ConfigError(f"{self.root}: train/ and val/ have no class folders")
         number = {name: label for label, name in enumerate(classes)}
         filled = set()
         items = []

@@ -103,6 +103,15 @@ def test_retry_touches_only_what_may_work_now(root: Path, tmp_path: Path, whole:
     assert row["attempts"] == 2
 
 
+def test_every_failure_can_be_listed(root: Path, tmp_path: Path) -> None:
+    for k in range(7):
+        (root / "b" / f"torn_{k}.jpg").write_bytes(b"x")
+    planned(root, tmp_path / "out")
+    first = build(tmp_path / "out", workers=0)
+    assert len(first.first_failures) == 5 and f"rsdata status {tmp_path / 'out'} --all" in first.summary()
+    assert len(status(tmp_path / "out", listed=None).first_failures) == 8, "one was broken before"
+
+
 def test_nothing_but_failures_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "in" / "a").mkdir(parents=True)
     for i in range(3):

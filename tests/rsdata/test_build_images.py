@@ -17,7 +17,7 @@ from rsdata.build import build
 from rsdata.images import check_image, fit
 from rsdata.plan import make_plan
 from rsdata.sources.base import FetchError
-from shards.codec import decode_rgb, encode_jpeg, encode_png
+from shards.codec import decode_rgb, encode_jpeg, encode_png, header
 from shards.failures import FailureClass
 from shards.index import Index
 
@@ -97,6 +97,7 @@ def test_pixel_bomb_is_refused_before_it_is_decoded() -> None:
     with pytest.raises(FetchError, match="--max-pixels") as error:
         check_image(bomb)
     assert error.value.kind is FailureClass.REFUSED
+    assert header(bomb, max_pixels=400_000_000).width == 20_000, "our limit holds, not the one of Pillow"
 
 
 def test_crop_and_size_are_stored_as_jpeg() -> None:

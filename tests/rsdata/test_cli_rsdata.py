@@ -48,7 +48,8 @@ def test_some_failed_is_exit_code_3(root: Path, tmp_path: Path) -> None:
     assert "a/torn.jpg: invalid: broken JPEG" in first.stdout
     assert rsdata("build", tmp_path / "out").returncode == 3, "finished long ago, and still some have failed"
     assert rsdata("retry", tmp_path / "out").returncode == 3
-    assert rsdata("status", tmp_path / "out").returncode == 0
+    state = rsdata("status", tmp_path / "out", "--all")
+    assert state.returncode == 0 and "a/torn.jpg: invalid: broken JPEG" in state.stdout
 
 
 def test_options_from_a_file_are_overridden_by_flags(root: Path, tmp_path: Path) -> None:
@@ -68,7 +69,7 @@ def test_options_from_a_file_are_overridden_by_flags(root: Path, tmp_path: Path)
     [
         (("build", "{tmp}/nothing"), 1, "has no plan.parquet; make one with: rsdata plan SOURCE"),
         (("status", "{tmp}/nothing"), 1, "has no plan.parquet"),
-        (("plan", "imagefolder", "{tmp}/out"), 1, "root: is required"),
+        (("plan", "imagefolder", "{tmp}/out"), 2, "--root: it is required"),
         (("plan", "landsat", "{tmp}/out"), 2, "No such command"),
         (("build",), 2, "Missing argument"),
         (

@@ -217,3 +217,12 @@ def test_embedded_planet_with_traps(tmp_path: Path) -> None:
         for split in ("train", "val")
     }
     assert not places["train"] & places["val"]
+
+
+def test_a_tree_that_is_not_there_is_said(tmp_path: Path) -> None:
+    view(tmp_path / "in", "train/zoo/zoo_7", 0, facts())
+    with pytest.raises(ConfigError, match="there is no such folder"):
+        make_plan(FMoW.build(root=tmp_path / "in", metadata_root=tmp_path / "nowhere"), tmp_path / "out")
+    (tmp_path / "bare" / "train").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="have no class folders"):
+        make_plan(FMoW.build(root=tmp_path / "bare"), tmp_path / "out")

@@ -87,6 +87,15 @@ def test_reshard_refuses_damage_and_a_folder_with_other_things(built: Path, tmp_
     assert not (tmp_path / "c" / "dataset.json").exists()
 
 
+def test_a_new_set_takes_no_folder_that_holds_something(built: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ShardError, match="Not a directory"):
+        reshard(built, tmp_path / "file", samples_per_shard=4)
+    (tmp_path / "photos" / "2024").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"is not empty \(2024 is there\)"):
+        reshard(built, tmp_path / "photos", samples_per_shard=4)
+
+
 def test_merge_unites_classes_by_name_and_rewrites_labels(built: Path, tmp_path: Path) -> None:
     build_set(tmp_path / "b", places(20, 4), classes=["airport", "town"], extra={"country": pa.string()})
     report = merge([built, tmp_path / "b"], tmp_path / "both")

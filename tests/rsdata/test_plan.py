@@ -82,6 +82,14 @@ def test_another_plan_is_refused_and_an_equal_one_kept(tmp_path: Path) -> None:
         make_plan(folder(root), tmp_path / "out")
 
 
+def test_a_set_does_not_lie_in_its_archive(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "in", {"a": 2})
+    for out in (root, root / "out", root / "a" / ".." / "out"):
+        with pytest.raises(ConfigError, match=r"lies in --root .* outside of the archive"):
+            make_plan(folder(root), out)
+    assert [path.name for path in root.iterdir()] == ["a"]
+
+
 def test_a_moved_archive_is_the_same_plan_and_gives_the_same_set(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "in", COUNTS)
     make_plan(folder(root), tmp_path / "here")

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +92,16 @@ def test_a_damaged_view_is_named_with_shard_key_and_byte(built: Index) -> None:
     ) as error:
         Index.open(built.store).read(row)
     assert "rsdata verify" in str(error.value)
+
+
+def test_parquet_is_read_without_pandas(built: Index) -> None:
+    code = (
+        "import sys; from pathlib import Path; from shards import parquet; data = Path(sys.argv[1]).read_bytes(); "
+        "table = parquet.read(data); print(table.num_rows); assert 'pandas' not in sys.modules"
+    )
+    path = built.store.path("index.parquet")
+    done = subprocess.run([sys.executable, "-c", code, path], check=True, capture_output=True, text=True)
+    assert int(done.stdout) == len(built)
 
 
 def test_an_index_of_another_set_is_refused(built: Index, tmp_path: Path) -> None:
