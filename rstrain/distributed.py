@@ -104,12 +104,18 @@ def shutdown() -> None:
 
 @contextmanager
 def session(device: DeviceChoice = "auto", *, env: Mapping[str, str] | None = None) -> Iterator[World]:
-    """`init` for the length of a block."""
+    """`init` for the length of a block; inside another session it is that one.
+
+    A process can meet the others only once (torchrun's store keeps the addresses of the first time), so open one
+    session round several calls.
+    """
+    outermost = not dist.is_initialized()
     world = init(device, env=env)
     try:
         yield world
     finally:
-        shutdown()
+        if outermost:
+            shutdown()
 
 
 def rank() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
@@ -156,9 +157,13 @@ class _Run:
             self.method.compile()
         if self.world.world > 1:
             device = [self.world.device.index] if self.world.device.type == "cuda" else None
-            model = DistributedDataParallel(
-                self.method, device_ids=device, broadcast_buffers=False, gradient_as_bucket_view=True
-            )
+            with (
+                warnings.catch_warnings()
+            ):  # the option's successor overwrites the buffers of ranks at the start
+                warnings.simplefilter("ignore", FutureWarning)
+                model = DistributedDataParallel(
+                    self.method, device_ids=device, broadcast_buffers=False, gradient_as_bucket_view=True
+                )
         last: dict[str, Any] = {}
         with ExitStack() as stack:
             metrics = None

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 
 from rstrain import distributed
 from rstrain.evals.config import EvalConfig, KnnConfig, LinearConfig
@@ -52,8 +50,7 @@ def run_evals(configs: Sequence[EvalConfig]) -> list[Scores]:
         )
     for config in configs:
         _check_target(config)
-    inside = dist.is_available() and dist.is_initialized()
-    with nullcontext(distributed.init(device)) if inside else distributed.session(device) as world:
+    with distributed.session(device) as world:
         subjects = _Subjects(world.device)
         found = []
         for number, config in enumerate(configs):

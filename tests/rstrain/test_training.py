@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from builders import Place, build_set, pattern
+from safetensors.numpy import load_file
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
-STEPS = 28
+from rstrain import distributed
+from rstrain.config import TrainConfig, config_for, load_config
+from rstrain.engine import checkpoint
+from rstrain.engine.folder import locked
+from rstrain.engine.log import read_metrics
+from rstrain.engine.probe import Probe
+from rstrain.engine.stop import StopSignals
+from rstrain.engine.train import TrainingError, pretrain
+from shards.errors import UserError
+
+torch.set_num_threads(1)
+ARCH = "timm:test_resnet"  # half a million weights: a checkpoint costs nothing
 
 
 @pytest.fixture(scope="module")
@@ -38,95 +53,82 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(data: Path, out: Path, *more: str, method: str = "moco-geo-tp") -> list[str]:
-    geo = ["--clusters", str(data / "clusters.json")] if "geo" in method else []
-    fixed = "--arch resnet18 --size 32 --batch 16 --queue 64 --epochs 3.4 --log-every 3 --bn-splits 2 --device cpu"
-    return [
-        *(
-            sys.executable,
-            "-m",
-            "rstrain",
-            "pretrain",
-            method,
-            "--data",
-            str(data / "set"),
-            "--out",
-            str(out),
-        ),
-        *(*geo, *fixed.split(), "--threads", "1", *more),
-    ]
+def config(data: Path, **changes: Any) -> TrainConfig:
+    values: dict[str, Any] = {
+        "data": str(data / "set"),
+        "clusters": data / "clusters.json",
+        "arch": ARCH,
+        "batch": 16,
+        "epochs": 2.5,
+        "log_every": 3,
+        "knn_every": 1,
+        "device": "cpu",
+        "threads": 1,
+        "method": {"queue": 64, "bn_splits": 2},
+        "augment": {"size": 32},
+    }
+    return config_for("moco-geo-tp").build(**(values | changes))
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+def start(config: TrainConfig, out: Path) -> subprocess.Popen[str]:
+    """The command in a process of its own."""
+    file = out.with_suffix(".toml")
+    file.write_text(config.to_toml())
+    command = [sys.executable, "-m", "rstrain", "pretrain", config.method.kind, "--config", str(file)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.Popen(
+        [*command, "--out", str(out)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=env
+    )
 
 
-def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(arguments, capture_output=True, text=True, env=environment(), timeout=240)
+def kill_at(process: subprocess.Popen[str], out: Path, step: int, number: signal.Signals) -> int:
+    last = out / "checkpoints" / "last.json"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if last.exists() and json.loads(last.read_text())["step"] >= step:
+            break
+        time.sleep(0.005)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    return process.returncode
 
 
-def losses(out: Path) -> list[tuple[Any, ...]]:
-    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [
-        (r["step"], r["epoch"], r["loss"], r["loss_geo"], r["embedding_std"], r["lr"], r.get("knn"))
-        for r in rows
-    ]
+def same_end(a: Path, b: Path) -> None:
+    """Every number of the log and every weight, bit for bit."""
+    first, second = (
+        [{k: v for k, v in r.items() if k not in ("samples_per_s", "data_wait")} for r in read_metrics(run)]
+        for run in (a, b)
+    )
+    assert first == second and first
+    x, y = (load_file(run / "backbone.safetensors") for run in (a, b))
+    assert x.keys() == y.keys()
+    assert all((x[key] == y[key]).all() for key in x)
 
 
 @pytest.mark.slow
 def test_a_killed_run_ends_as_an_undisturbed_one(data: Path, tmp_path: Path) -> None:
-    """kill -9 and SIGTERM, over epoch borders, another worker count each time: every number and every weight agrees."""
-    calm = run(command(data, tmp_path / "calm", "--workers", "0", "--knn-every", "1"))
-    assert calm.returncode == 0, calm.stderr
-    out = tmp_path / "killed"
-    for workers, at, number in (
-        ("1", 5, signal.SIGKILL),
-        ("2", 14, signal.SIGTERM),
-        ("0", 20, signal.SIGKILL),
-    ):
-        process = subprocess.Popen(
-            command(data, out, "--workers", workers, "--knn-every", "1", "--save-minutes", "0.001"),
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            env=environment(),
-        )
-        last = out / "checkpoints" / "last.json"
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and process.poll() is None:
-            if last.exists() and json.loads(last.read_text())["step"] >= at:
-                break
-            time.sleep(0.02)
-        process.send_signal(number)
-        process.communicate(timeout=60)
-        assert process.returncode == (130 if number == signal.SIGTERM else -signal.SIGKILL)
+    """kill -9 and SIGTERM, over epoch borders, another worker count each time."""
+    calm, out = tmp_path / "calm", tmp_path / "killed"
+    assert pretrain(config(data, workers=0), calm).finished
+    often = config(data, workers=1, save_minutes=0.0001, keep=2)
+    assert kill_at(start(often, out), out, 4, signal.SIGKILL) == -signal.SIGKILL
+    assert kill_at(start(config(data, workers=2), out), out, 0, signal.SIGTERM) in (130, -signal.SIGTERM)
     assert len(list((out / "checkpoints").glob("*.pt"))) <= 3
-    end = run(command(data, out, "--workers", "2", "--knn-every", "1"))
-    assert end.returncode == 0, end.stderr
-    assert losses(out) == losses(tmp_path / "calm")
-    assert (out / "metrics.jsonl").read_text().count("\n") >= STEPS // 3
-    for name in ("backbone.safetensors",):
-        from safetensors.numpy import load_file
-
-        a, b = (load_file(folder / name) for folder in (out, tmp_path / "calm"))
-        assert a.keys() == b.keys()
-        assert all((a[key] == b[key]).all() for key in a)
+    assert pretrain(config(data, workers=0), out).finished
+    same_end(out, calm)
 
 
 @pytest.fixture(scope="module")
 def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from rstrain.config import config_for
-    from rstrain.engine.train import pretrain
-
     out = tmp_path_factory.mktemp("finished") / "run"
-    report = pretrain(small(data, config_for), out)
-    assert report.finished
+    assert pretrain(small(data), out).finished
     return out
 
 
-def small(data: Path, config_for: Any, **changes: Any) -> Any:
+def small(data: Path, **changes: Any) -> TrainConfig:
     values: dict[str, Any] = {
         "data": str(data / "set"),
-        "arch": "resnet18",
+        "arch": ARCH,
         "batch": 16,
         "epochs": 0.5,
         "device": "cpu",
@@ -149,26 +151,22 @@ def test_a_run_folder_is_complete(finished: Path) -> None:
     } <= names
     record = json.loads((finished / "metrics.jsonl").read_text().splitlines()[-1])
     assert {"step", "epoch", "loss", "lr", "samples_per_s", "data_wait", "embedding_std"} <= record.keys()
-    from rstrain.config import load_config
-
     assert load_config(finished / "config.toml").method.kind == "moco"
 
 
 def test_other_options_other_data_damage_and_foreign_folders_are_refused(
     data: Path, finished: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
-    from rstrain.config import config_for
-    from rstrain.engine.train import pretrain
-    from shards.errors import UserError
-
     with pytest.raises(UserError, match=r"optim\.lr: the run has 0\.03, now 0\.1"):
-        pretrain(small(data, config_for, optim={"lr": 0.1}), finished)
+        pretrain(small(data, optim={"lr": 0.1}), finished)
 
     build_set(tmp_path / "set", [pattern(i, 40, 40) for i in range(150)], ending="jpg")
+    before = (finished / "config.toml").read_text()
     with pytest.raises(UserError, match="is not the data that"):
-        pretrain(small(tmp_path, config_for), finished)
+        pretrain(small(tmp_path), finished)
+    assert (finished / "config.toml").read_text() == before, "a refusal changes nothing"
+    with pytest.raises(UserError, match=r"kind = 'moco', but this is a run of moco-tp"):
+        config_for("moco-tp").build(data="x", method={"kind": "moco"})
 
     copy = tmp_path / "copy"
     shutil.copytree(finished, copy)
@@ -176,27 +174,25 @@ def test_other_options_other_data_damage_and_foreign_folders_are_refused(
     content = bytearray(newest.read_bytes())
     newest.write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match="half written or damaged"):
-        pretrain(small(data, config_for), copy)
+        pretrain(small(data), copy)
 
     with pytest.raises(UserError, match="no run folder"):
-        pretrain(small(data, config_for), tmp_path / "set")
+        pretrain(small(data), tmp_path / "set")
     with pytest.raises(UserError, match="batch=512 is larger than"):
-        pretrain(small(data, config_for, batch=512), tmp_path / "large")
+        pretrain(small(data, batch=512), tmp_path / "large")
     with pytest.raises(UserError, match="accumulate=3 does not divide"):
-        pretrain(small(data, config_for, accumulate=3), tmp_path / "odd")
+        pretrain(small(data, accumulate=3), tmp_path / "odd")
     with pytest.raises(UserError, match="needs --clusters"):
         config_for("moco-geo").build(data=str(data / "set"))
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_update(data: Path, tmp_path: Path) -> None:
-    from rstrain.config import config_for
-    from rstrain.engine import checkpoint
-    from rstrain.engine.train import TrainingError, pretrain
-
     out = tmp_path / "run"
-    config = small(data, config_for, optim={"lr": 1e30, "schedule": "constant"}, epochs=4, save_minutes=1e-4)
+    hot = small(data, optim={"lr": 1e30, "schedule": "constant"}, epochs=4, save_minutes=1e-4)
     with pytest.raises(TrainingError, match=r"the loss is not finite.*\n.*place-"):
-        pretrain(config, out)
+        pretrain(hot, out)
+    with pytest.raises(TrainingError, match="a gradient is not finite"):
+        pretrain(small(data, method={"queue": 64, "temperature": 1e-36}), tmp_path / "steep")
     (keys,) = out.glob("non-finite-step-*.txt")
     assert len(keys.read_text().split()) == 16
     state = checkpoint.load_last(out / "checkpoints")
@@ -205,35 +201,117 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(data: Path, tmp_path:
     )
 
 
+RANK = """
+import os, signal, sys
+from pathlib import Path
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from rstrain import distributed
+from rstrain.config import load_config
+from rstrain.engine.train import pretrain
+
+config, folder = load_config(Path(sys.argv[1])), Path(sys.argv[2])
+steps = 0
+
+def one_rank_is_told_to_leave(*_):
+    global steps
+    steps += 1
+    if steps == 4 and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGTERM)
+
+with distributed.session("cpu"):
+    assert pretrain(config, folder / "calm").finished
+    hook = register_optimizer_step_post_hook(one_rank_is_told_to_leave)
+    stopped = pretrain(config, folder / "stopped")
+    assert not stopped.finished and stopped.steps == 5, stopped
+    hook.remove()
+    assert pretrain(config, folder / "stopped").finished
+"""
+
+
 @pytest.mark.slow
-def test_torchrun_trains_and_resumes_with_two_ranks(data: Path, tmp_path: Path) -> None:
-    """Two ranks, killed and resumed, give bit for bit what two undisturbed ranks give."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port"]
-
-    def start(out: Path, port: int, *more: str) -> list[str]:
-        return [
-            *launcher,
-            str(port),
-            *command(data, out, "--epochs", "1.4", "--log-every", "1", "--workers", "1", *more)[1:],
-        ]
-
-    port = 20000 + os.getpid() % 20000
-    calm = run(start(tmp_path / "calm", port))
-    assert calm.returncode == 0, calm.stderr
-    out = tmp_path / "killed"
-    process = subprocess.Popen(
-        start(out, port + 1, "--save-minutes", "0.001"),
-        stderr=subprocess.DEVNULL,
-        env=environment(),
-        start_new_session=True,
+def test_two_ranks_stop_together_and_resume_exactly(data: Path, tmp_path: Path) -> None:
+    """A signal to one rank in the middle of a log window: both save after the same step, and end as undisturbed ones."""
+    (tmp_path / "config.toml").write_text(config(data, workers=0, epochs=1.2, log_every=4).to_toml())
+    (tmp_path / "rank.py").write_text(RANK)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*launch, *(str(tmp_path / name) for name in ("rank.py", "config.toml")), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        timeout=240,
     )
-    last = out / "checkpoints" / "last.json"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not (last.exists() and json.loads(last.read_text())["step"] >= 3):
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    end = run(start(out, port + 2))
-    assert end.returncode == 0, end.stderr
-    assert "going on from step" in end.stderr
-    assert losses(out) == losses(tmp_path / "calm")
+    assert done.returncode == 0, done.stderr
+    assert "going on from step 5 of" in done.stderr
+    same_end(tmp_path / "stopped", tmp_path / "calm")
+
+
+def test_a_signal_during_the_update_is_not_lost(data: Path, tmp_path: Path) -> None:
+    def told(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    hook = register_optimizer_step_post_hook(told)
+    try:
+        report = pretrain(small(data, epochs=2), tmp_path / "run")
+    finally:
+        hook.remove()
+    assert (report.finished, report.steps) == (False, 2), "the step after the one that was under way"
+    assert pretrain(small(data, epochs=2), tmp_path / "run").finished
+
+
+def test_ctrl_c_echoed_by_a_launcher_does_not_abort() -> None:
+    with StopSignals() as signals:
+        for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        assert signals.number == signal.SIGINT
+
+
+def test_clusters_may_move_but_not_change(data: Path, tmp_path: Path) -> None:
+    geo = {"epochs": 0.5, "workers": 0, "knn_every": 0}
+    pretrain(config(data, **geo), tmp_path / "run")
+    moved = tmp_path / "moved.json"
+    moved.write_text((data / "clusters.json").read_text())
+    assert pretrain(config(data, **geo, clusters=moved), tmp_path / "run").finished
+    moved.write_text(moved.read_text().replace("-1.0", "-0.9"))
+    with pytest.raises(UserError, match="holds other centroids than"):
+        pretrain(config(data, **geo, clusters=moved), tmp_path / "run")
+    for text in ("[]", '{"space": "sphere", "clusters": [{"vector": [1.0, 0.0]}]}'):
+        moved.write_text(text)
+        with pytest.raises(UserError, match=r"moved\.json: holds no centroids"):
+            pretrain(config(data, **geo, clusters=moved), tmp_path / "new")
+
+
+def test_a_fault_before_the_first_checkpoint_and_a_second_process_are_refused(
+    data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(UserError, match="does not divide by bn_splits=3"):
+        pretrain(small(data, method={"queue": 64, "bn_splits": 3}), out)
+    world = distributed.World(0, 1, 0, torch.device("cpu"))
+    with (
+        locked(out, world),
+        pytest.raises(UserError, match=r"another training is at work here \(process \d+ on"),
+    ):
+        pretrain(small(data), out)
+    assert pretrain(small(data), out).finished, "other options are fine while nothing was learnt"
+
+
+def test_online_knn_asks_the_training_split_about_val(tmp_path: Path) -> None:
+    places = [
+        Place([pattern(i, 40, 40)] * 2, label=i % 2, split=("train", "val", "test")[i % 3]) for i in range(12)
+    ]
+    index = build_set(tmp_path / "set", places)
+    splits = index.column("split")
+
+    def rows(split: str | None) -> tuple[set[str], set[str]]:
+        probe = Probe(small(tmp_path, knn_every=1, split=split), index, split, (0.0,) * 3, (1.0,) * 3)
+        assert not set(probe.gallery) & set(probe.queries)
+        return set(splits[probe.gallery]), set(splits[probe.queries])
+
+    assert rows("train") == ({"train"}, {"val"})
+    assert rows("val") == ({"val"}, {"test"})
+    assert rows(None) == ({"train", "test"}, {"val"})
+    places = [Place([pattern(i, 40, 40)] * 2, label=i % 2, split="train") for i in range(12)]
+    index = build_set(tmp_path / "one", places)
+    probe = Probe(small(tmp_path, knn_every=1), index, "train", (0.0,) * 3, (1.0,) * 3)
+    assert not set(index.keys(probe.gallery)) & set(index.keys(probe.queries)), "halved by places"
