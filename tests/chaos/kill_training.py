@@ -103,7 +103,7 @@ def main() -> int:
     def run(out: Path, workers: int, until: float | None = None) -> int | None:
         """Return code, or None when it was still running after `until` seconds of training."""
         process = start(base, out, options.arch, options.epochs, workers)
-        log, before = out / "metrics.jsonl", log_time(out)
+        before = log_time(out)
         while until is not None and process.poll() is None and log_time(out) == before:
             time.sleep(0.01)  # what is before the first step of this start is not worth a kill
         try:
@@ -114,7 +114,7 @@ def main() -> int:
             process.wait()
             return None
         if process.returncode:
-            print(process.stderr.read().decode() if process.stderr else "", log)
+            print(process.stderr.read().decode() if process.stderr else "")
         return process.returncode
 
     calm = base / "calm"
@@ -145,6 +145,7 @@ def main() -> int:
             )
             return 1
         rounds += 1
+        print(f"round {rounds}: {kills} kills so far, no difference", file=sys.stderr, flush=True)
         shutil.rmtree(out)
     print(
         f"ok: {kills} kills ({midway} with a checkpoint made) in {rounds} trainings of {records(calm)[-1]['step']} steps, "
