@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -100,9 +98,4 @@ def test_help_is_light() -> None:
         " 'matplotlib', 'rich', 'PIL'} & sys.modules.keys(); assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-    before = os.times()
-    start = time.monotonic()
     assert rsdata("--help").returncode == 0
-    after = os.times()
-    cpu = (after.children_user - before.children_user) + (after.children_system - before.children_system)
-    assert min(cpu, time.monotonic() - start) < 0.5
