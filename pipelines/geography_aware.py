@@ -53,7 +53,7 @@ class GeographyAware(Pipeline):
         method: dict[str, Any] = {"preset": self.preset}
         if self.size == "small":
             settings |= {"arch": "resnet18", "epochs": 4, "batch": 64, "augment": {"size": 64, "resize": 96}}
-            method |= {"queue": 1024, "momentum": 0.99, "temperature": 0.1}
+            method |= {"queue": 1024, "encoder_momentum": 0.99, "temperature": 0.1}
         else:
             settings |= {
                 "arch": "resnet50",

@@ -61,7 +61,7 @@ class Quickstart(Pipeline):
                 "blur": 0.0,
             },
         }
-        method = {"temperature": 0.1, "queue": 2048, "momentum": 0.99}
+        method = {"temperature": 0.1, "queue": 2048, "encoder_momentum": 0.99}
         return {
             "moco": config_for("moco").build(**common, method=method),
             "moco-geo-tp": config_for("moco-geo-tp").build(

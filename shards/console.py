@@ -90,7 +90,7 @@ def configured(
     fixed = fixed or {}
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        leaves = dict(_leaves(config, skip=set(fixed)))
+        leaves = _leaves(config, skip=set(fixed))
         own = [
             p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "config"
         ]
@@ -131,17 +131,26 @@ def configured(
     return register
 
 
-def _leaves(
+def _leaves(config: type[Config], skip: set[str]) -> dict[str, tuple[tuple[str, ...], FieldInfo]]:
+    """Each option with its place in the config. Two places for one flag would leave one of them out of reach."""
+    leaves: dict[str, tuple[tuple[str, ...], FieldInfo]] = {}
+    for path, field in _fields(config, skip):
+        assert path[-1] not in leaves, f"{_flag(path[-1])} would mean {leaves[path[-1]][0]} and {path}: rename one"
+        leaves[path[-1]] = (path, field)
+    return leaves
+
+
+def _fields(
     config: type[Config], skip: set[str], path: tuple[str, ...] = ()
-) -> Iterator[tuple[str, tuple[Any, FieldInfo]]]:
+) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
     for key, field in config.model_fields.items():
         if key in skip or (key == "kind" and typing.get_origin(field.annotation) is typing.Literal):
             continue
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, Config):
-            yield from _leaves(kind, skip, (*path, key))
+            yield from _fields(kind, skip, (*path, key))
         elif _option_type(kind) is not None:
-            yield key, ((*path, key), field)
+            yield (*path, key), field
 
 
 def _option_type(kind: Any) -> Any:

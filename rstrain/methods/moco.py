@@ -115,7 +115,7 @@ class MoCo(Method):
         self._pending.clear()
         keys: list[Tensor] = list(self.key.parameters())
         queries: list[Tensor] = list(self.query.parameters())
-        torch._foreach_lerp_(keys, queries, 1.0 - self.config.momentum)
+        torch._foreach_lerp_(keys, queries, 1.0 - self.config.encoder_momentum)
 
     def forward(self, batch: Batch) -> StepOutput:
         """Contrastive loss, and the geo loss where the kind has one.

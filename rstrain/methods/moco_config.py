@@ -39,7 +39,9 @@ class MoCoConfig(MethodConfig):
     )
     queue: int = Field(65536, gt=0, description="negatives kept from earlier batches")
     dim: int = Field(128, gt=0, description="length of the projection")
-    momentum: float = Field(0.999, ge=0, le=1, description="share of the key encoder that stays at each step")
+    encoder_momentum: float = Field(
+        0.999, ge=0, le=1, description="share of the key (momentum) encoder that stays at each step"
+    )
     mlp: bool = Field(True, description="projection head of two layers (MoCo v2) instead of one")
     loss: Literal["cpc", "ml_cpc"] = Field("cpc", description="InfoNCE, or one softmax over the whole batch")
     alpha: float = Field(1.0, gt=0, description="ml_cpc: weight of a positive, below 1 + queue")

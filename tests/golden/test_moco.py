@@ -90,7 +90,7 @@ def moco_from(state: dict[str, Tensor], values: Arrays, key_order: Any = None) -
         mlp=mlp,
         queue=state["queue"].shape[1] if "queue" in state else 8,
         temperature=float(values.get("hp_temperature", np.array(1.0))),
-        momentum=float(values["hp_momentum"]),
+        encoder_momentum=float(values["hp_momentum"]),
     )
     facts = RunFacts(geo_classes=len(state["geo.layers.1.bias"]) if geo else None)
     method = RecordingMoCo(config, Backbone(TinyNet(width), features=width, arch="tiny"), facts, key_order)
