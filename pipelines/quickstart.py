@@ -35,7 +35,7 @@ class Quickstart(Pipeline):
     classes: int = Field(8, ge=2, description="classes of the planet")
     k: int = Field(20, ge=2, description="geo clusters")
     size: int = Field(64, ge=32, description="side of a view, pixels")
-    epochs: float = Field(8, gt=0, description="epochs of each training")
+    epochs: float = Field(5, gt=0, description="epochs of each training")
     seed: int = Field(0, ge=0, description="of planet, clusters and training")
 
     def data(self, out: Path) -> FMoW:
@@ -52,7 +52,14 @@ class Quickstart(Pipeline):
             "seed": self.seed,
             "precision": "bf16",
             "log_every": 10,
-            "optim": {"lr": 0.06, "schedule": "cosine", "weight_decay": 1e-4, "warmup_epochs": 0.2},
+            # SGD needs many more than these few hundred steps before it leaves the random start behind.
+            "optim": {
+                "optimizer": "adamw",
+                "lr": 1.5e-3,
+                "schedule": "cosine",
+                "weight_decay": 0.01,
+                "warmup_epochs": 0.2,
+            },
             "augment": {
                 "size": self.size,
                 "resize": None,
@@ -61,7 +68,7 @@ class Quickstart(Pipeline):
                 "blur": 0.0,
             },
         }
-        method = {"temperature": 0.1, "queue": 2048, "encoder_momentum": 0.99}
+        method = {"temperature": 0.07, "queue": 1024, "encoder_momentum": 0.99}
         return {
             "moco": config_for("moco").build(**common, method=method),
             "moco-geo-tp": config_for("moco-geo-tp").build(

@@ -135,7 +135,9 @@ def _leaves(config: type[Config], skip: set[str]) -> dict[str, tuple[tuple[str, 
     """Each option with its place in the config. Two places for one flag would leave one of them out of reach."""
     leaves: dict[str, tuple[tuple[str, ...], FieldInfo]] = {}
     for path, field in _fields(config, skip):
-        assert path[-1] not in leaves, f"{_flag(path[-1])} would mean {leaves[path[-1]][0]} and {path}: rename one"
+        assert path[-1] not in leaves, (
+            f"{_flag(path[-1])} would mean {leaves[path[-1]][0]} and {path}: rename one"
+        )
         leaves[path[-1]] = (path, field)
     return leaves
 

@@ -25,9 +25,10 @@ from rstrain.engine.clock import Clock
 from rstrain.engine.folder import check_run, locked, open_run
 from rstrain.engine.log import Metrics
 from rstrain.engine.probe import Probe
-from rstrain.engine.ranks import gather_state, restore_state
+from rstrain.engine.saved import SavedRun
 from rstrain.engine.stop import StopSignals
-from rstrain.interop.backbone import FILE, BackboneFacts, CheckpointError, save_backbone
+from rstrain.engine.window import Window
+from rstrain.interop.backbone import FILE, BackboneFacts, save_backbone
 from rstrain.methods import RunFacts
 from rstrain.methods.base import Batch, Method, StepOutput
 from rstrain.models.backbone import Backbone, build_backbone
@@ -101,7 +102,6 @@ class _Run:
             )
         geo = geo_labels(self.index, config.clusters) if config.method.needs_geo and config.clusters else None
         self.geo = torch.from_numpy(geo.labels) if geo else None
-        self.clusters = geo.digest if geo else ""
         self.label = self._labels() if config.method.needs_label else None
         backbone = build_backbone(
             config.arch,
@@ -125,8 +125,11 @@ class _Run:
         self.optimizer = build_optimizer(config.optim, self.method)
         self.mean, self.std = mean_std(index.info, config.statistics)
         self.probe = Probe(config, index, split, self.mean, self.std)
+        self.saved = SavedRun(
+            config, out, world, self.method, self.optimizer, index.info.fingerprint, geo.digest if geo else ""
+        )
         self.step = 0
-        self.window: dict[str, Tensor] = {}
+        self.window = Window()
         self.signals = StopSignals()
 
     def _share(self) -> int:
@@ -146,7 +149,7 @@ class _Run:
 
     def go(self) -> TrainReport:
         check_run(self.config, self.out, self.world)
-        self._resume()
+        self.step, self.window = self.saved.resume()
         with locked(self.out, self.world):
             open_run(self.config, self.out, self.world)
             return self._train(self.out)
@@ -196,7 +199,7 @@ class _Run:
                         1, f"loss {last['loss']:.3f}  {last['samples_per_s']:,.0f} images/s" if last else None
                     )
                 if save or stop or self.step == self.steps:
-                    self._save()
+                    self.saved.save(self.step, self.window)
                     clock.saved()
                 if stop:
                     break
@@ -250,7 +253,7 @@ class _Run:
                     output: StepOutput = model(batch)
                 bad = torch.maximum(bad, _not_finite(output.loss.detach()) * 2)
                 (output.loss / len(parts)).backward()  # type: ignore[no-untyped-call]
-            self._remember(output, len(parts))
+            self.window.add(output, len(parts))
         bad = torch.maximum(bad, _not_finite(self._gradient_norm()))
         fault, stop, save = self._agree(bad, clock)
         if fault:
@@ -285,12 +288,6 @@ class _Run:
             for at in range(0, len(rows), size)
         ]
 
-    def _remember(self, output: StepOutput, parts: int) -> None:
-        values = {"loss": output.loss.detach()} | output.logs
-        for key, value in values.items():
-            self.window[key] = self.window.get(key, torch.zeros_like(value)) + value / parts
-        self.window["steps"] = self.window.get("steps", torch.zeros_like(output.loss.detach())) + 1 / parts
-
     def _agree(self, bad: Tensor, clock: Clock) -> tuple[int, int, int]:
         """What all ranks do now, decided together: give up, stop, save."""
         due = self.world.is_main and clock.save_due()
@@ -312,11 +309,7 @@ class _Run:
 
     def _record(self, clock: Clock) -> dict[str, Any]:
         """Means since the last record, over ranks; the window starts anew."""
-        steps = self.window.pop("steps")
-        names = sorted(self.window)
-        joined = distributed.mean(torch.stack([self.window[n] / steps for n in names])).tolist()
-        self.window = {}
-        values = dict(zip(names, joined, strict=True))
+        values = self.window.take()
         seconds, waited, counted = clock.lap()
         record = {
             "step": self.step,
@@ -333,21 +326,6 @@ class _Run:
             clock.lap()
         return record
 
-    def _save(self) -> None:
-        ranks = gather_state(self.method, self.window)
-        if not self.world.is_main:
-            return
-        state = {
-            "step": self.step,
-            "samples": self.step * self.config.batch,
-            "fingerprint": self.index.info.fingerprint,
-            "method": self.method.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "clusters": self.clusters,
-            **ranks,
-        }
-        checkpoint.save(self.out / "checkpoints", state, step=self.step, keep=self.config.keep)
-
     def _save_backbone(self) -> None:
         config = self.config
         encoder = self.method.encoder
@@ -362,34 +340,9 @@ class _Run:
             stem=config.stem,
             method=config.method.kind,
             dataset_fingerprint=self.index.info.fingerprint,
-            checkpoint_digest=checkpoint.last_digest(self.out / "checkpoints"),
+            checkpoint_digest=checkpoint.last_digest(self.saved.folder),
         )
         save_backbone(self.out / FILE, encoder, facts)
-
-    def _resume(self) -> None:
-        state = checkpoint.load_last(self.out / "checkpoints")
-        if state is None:
-            return
-        if state["fingerprint"] != self.index.info.fingerprint:
-            raise ConfigError(
-                f"{self.config.data}: is not the data that {self.out} was trained on (fingerprint "
-                f"{self.index.info.fingerprint[:12]}…, the run has {state['fingerprint'][:12]}…)\n"
-                "  Give the original data set, or another --out to start a new run."
-            )
-        if state.get("clusters", self.clusters) != self.clusters:
-            raise ConfigError(
-                f"{self.config.clusters}: holds other centroids than {self.out} was trained with; give the original file, "
-                "or another --out to start a new run"
-            )
-        try:
-            self.method.load_state_dict(state["method"])
-            self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError, KeyError) as error:
-            raise CheckpointError(
-                f"{self.out}: the checkpoint is of another model ({str(error).splitlines()[0]}); use another --out"
-            ) from None
-        self.window = restore_state(self.method, state["norms"], state["window"], self.world)
-        self.step = int(state["step"])
 
 
 def _not_finite(x: Tensor) -> Tensor:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from shards import console
+from shards.config import Config
+
 PROGRAM = '''
 import time
 from typing import Annotated, Literal
@@ -122,3 +125,18 @@ def test_an_interrupt_is_130(program: Path) -> None:
     _, said = job.communicate(timeout=20)
     assert job.returncode == 130
     assert "Traceback" not in said
+
+
+def test_one_flag_with_two_meanings_cannot_be_registered() -> None:
+    class Encoder(Config):
+        momentum: float = 0.999
+
+    class Optimizer(Config):
+        momentum: float = 0.9
+
+    class Run(Config):
+        encoder: Encoder = Encoder()
+        optimizer: Optimizer = Optimizer()
+
+    with pytest.raises(AssertionError, match="--momentum would mean"):
+        console.configured(console.app("A program."), "run", Run)(lambda config: None)

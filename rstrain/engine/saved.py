@@ -1,0 +1,85 @@
+"""What a checkpoint of a run holds, and how a run goes on from one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from rstrain import distributed
+from rstrain.config import TrainConfig
+from rstrain.engine import checkpoint
+from rstrain.engine.ranks import gather_state, restore_state
+from rstrain.engine.window import Window
+from rstrain.interop.backbone import CheckpointError
+from rstrain.methods.base import Method
+from shards.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """The checkpoints of one run folder: method, optimiser, position, and the digests of the data they belong to."""
+
+    config: TrainConfig
+    out: Path
+    world: distributed.World
+    method: Method
+    optimizer: torch.optim.Optimizer
+    fingerprint: str
+    """Of the data set."""
+    clusters: str
+    """Digest of the geo clusters; empty where the method has none."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the checkpoints lie."""
+        return self.out / "checkpoints"
+
+    def save(self, step: int, window: Window) -> None:
+        """Write a checkpoint; every rank must call it."""
+        ranks = gather_state(self.method, window.sums)
+        if not self.world.is_main:
+            return
+        state = {
+            "step": step,
+            "samples": step * self.config.batch,
+            "fingerprint": self.fingerprint,
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "clusters": self.clusters,
+            **ranks,
+        }
+        checkpoint.save(self.folder, state, step=step, keep=self.config.keep)
+
+    def resume(self) -> tuple[int, Window]:
+        """Put the newest checkpoint back; answers its step and log window, or step 0 where there is none.
+
+        Raises:
+            ConfigError: the data or the clusters are not those of the run.
+            CheckpointError: the checkpoint is damaged, or of another model.
+        """
+        state = checkpoint.load_last(self.folder)
+        if state is None:
+            return 0, Window()
+        if state["fingerprint"] != self.fingerprint:
+            raise ConfigError(
+                f"{self.config.data}: is not the data that {self.out} was trained on (fingerprint "
+                f"{self.fingerprint[:12]}…, the run has {state['fingerprint'][:12]}…)\n"
+                "  Give the original data set, or another --out to start a new run."
+            )
+        if state.get("clusters", self.clusters) != self.clusters:
+            raise ConfigError(
+                f"{self.config.clusters}: holds other centroids than {self.out} was trained with; give the original file, "
+                "or another --out to start a new run"
+            )
+        try:
+            self.method.load_state_dict(state["method"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"{self.out}: the checkpoint is of another model ({str(error).splitlines()[0]}); use another --out"
+            ) from None
+        return int(state["step"]), Window(
+            restore_state(self.method, state["norms"], state["window"], self.world)
+        )
