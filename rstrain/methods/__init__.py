@@ -10,16 +10,29 @@ from typing import Any, TypeAlias, get_args
 
 from rstrain.methods.config import MethodConfig, Pairing, RunFacts
 from rstrain.methods.moco_config import MoCoConfig
+from rstrain.methods.vicreg_config import VICRegConfig
 from shards.errors import ConfigError
 
-AnyMethod: TypeAlias = MoCoConfig  # becomes a union discriminated by `kind` with the second config
+AnyMethod: TypeAlias = (
+    MoCoConfig  # moco, moco-geo, moco-tp, moco-geo-tp
+    | VICRegConfig  # vicreg
+)
 
-__all__ = ["AnyMethod", "MethodConfig", "MoCoConfig", "Pairing", "RunFacts", "method_config", "method_kinds"]
+__all__ = [
+    "AnyMethod",
+    "MethodConfig",
+    "MoCoConfig",
+    "Pairing",
+    "RunFacts",
+    "VICRegConfig",
+    "method_config",
+    "method_kinds",
+]
 
 
 def method_kinds() -> dict[str, type[MethodConfig]]:
     """Every method by the name that `rstrain pretrain` takes."""
-    configs: tuple[type[MethodConfig], ...] = get_args(AnyMethod) or (AnyMethod,)
+    configs: tuple[type[MethodConfig], ...] = get_args(AnyMethod)
     return {kind: c for c in configs for kind in get_args(c.model_fields["kind"].annotation)}
 
 

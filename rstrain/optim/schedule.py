@@ -13,13 +13,29 @@ def cosine(lr: float, at: float, total: float, *, warmup: float = 0.0, min_lr: f
     """Linear from 0 over `warmup`, then half a cosine from `lr` to `min_lr` at `total`; past `total` it stays there.
 
     `at`, `total` and `warmup` share a unit (epochs or steps). With whole epochs and no warm-up this is MoCo's `--cos`
-    (He et al. 2020); with fractions of an epoch and a warm-up it is MAE's (He et al. 2022).
+    (He et al. 2020); with fractions of an epoch and a warm-up it is that of MAE (He et al. 2022), of Scale-MAE, and
+    with `min_lr` at a thousandth of `lr` that of VICReg (Bardes et al. 2022).
     """
     if at < warmup:
         return lr * at / warmup
     if at >= total:
         return min_lr
     return min_lr + (lr - min_lr) * (0.5 * (1.0 + math.cos(math.pi * (at - warmup) / (total - warmup))))
+
+
+def cosine_restarts(
+    lr: float, at: float, periods: Sequence[int], *, weights: Sequence[float] = (1.0,), min_lr: float = 0.0
+) -> float:
+    """Half a cosine to `min_lr` in each of `periods`, from `min_lr + weight * (lr - min_lr)` (GeRSP; mmcv's CosineRestart).
+
+    The last period and the last weight repeat for as long as training goes on (mmcv stops with an error).
+    """
+    number = 0
+    while at >= (length := periods[min(number, len(periods) - 1)]):
+        at -= length
+        number += 1
+    weight = weights[min(number, len(weights) - 1)]
+    return min_lr + weight * (lr - min_lr) * (0.5 * (1.0 + math.cos(math.pi * at / length)))
 
 
 def multistep(lr: float, epoch: float, milestones: Sequence[float], *, gamma: float = 0.1) -> float:
