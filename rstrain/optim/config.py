@@ -10,6 +10,7 @@ from pydantic import Field
 
 from rstrain.optim import schedule as rates
 from shards.config import Config
+from shards.errors import ConfigError
 
 
 class OptimConfig(Config):
@@ -70,8 +71,18 @@ class OptimConfig(Config):
         return self
 
     def peak(self, batch: int) -> float:
-        """Highest learning rate of a run with `batch` samples a step over all ranks."""
-        return self.lr * batch / 256 if self.scale_lr == "batch256" else self.lr
+        """Highest learning rate of a run with `batch` samples a step over all ranks.
+
+        Raises:
+            ConfigError: scaled to the batch it falls below `min_lr`.
+        """
+        lr = self.lr * batch / 256 if self.scale_lr == "batch256" else self.lr
+        if lr < self.min_lr:
+            raise ConfigError(
+                f"lr={self.lr:g} at batch={batch} gives a peak of {lr:g} (scale_lr={self.scale_lr}), below "
+                f"min_lr={self.min_lr:g}: lower min_lr, or give min_lr_share instead"
+            )
+        return lr
 
     def scaling(self, batch: int) -> str | None:
         """What `scale_lr` did, for the log; None when it did nothing."""

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from rstrain.optim.config import OptimConfig
+from rstrain.optim.lars import LARS
 from shards.errors import ConfigError
 
 
@@ -15,26 +16,49 @@ def build_optimizer(config: OptimConfig, module: nn.Module) -> torch.optim.Optim
     """An optimiser over the parameters of `module` that want a gradient.
 
     Raises:
-        ConfigError: nothing in `module` can be trained.
+        ConfigError: nothing in `module` can be trained, or `layer_decay` meets a model without layers in a row.
     """
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    if not parameters:
+    groups = _groups(config, module)
+    if not groups:
         raise ConfigError("no parameter of the model can be trained: all of them are frozen")
     match config.optimizer:
         case "sgd":
             return torch.optim.SGD(
-                parameters, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+                groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
             )
         case "adamw":
-            matrices = [p for p in parameters if p.ndim > 1]
-            vectors = [p for p in parameters if p.ndim <= 1]
-            groups: list[dict[str, Any]] = [
-                {"params": matrices, "weight_decay": config.weight_decay},
-                {"params": vectors, "weight_decay": 0.0},
-            ]
-            return torch.optim.AdamW(
-                [g for g in groups if g["params"]], lr=config.lr, betas=(config.momentum, config.beta2)
+            return torch.optim.AdamW(groups, lr=config.lr, betas=(config.momentum, config.beta2))
+        case "lars":
+            return LARS(
+                groups,
+                lr=config.lr,
+                momentum=config.momentum,
+                weight_decay=config.weight_decay,
+                eta=config.eta,
             )
+
+
+def _groups(config: OptimConfig, module: nn.Module) -> list[dict[str, Any]]:
+    """Parameters that share a weight decay and a scale of the rate; one group where nothing sets them apart.
+
+    The first has the highest rate: it is the one that is logged.
+    """
+    scales: dict[str, float] = {}
+    if config.layer_decay != 1.0:
+        from rstrain.optim.layers import layer_scales
+
+        scales = layer_scales(module, config.layer_decay)
+    groups: dict[tuple[float, bool], dict[str, Any]] = {}
+    for name, p in module.named_parameters():
+        if not p.requires_grad:
+            continue
+        decays = config.optimizer != "adamw" or p.ndim > 1
+        scale = scales.get(name, 1.0)
+        new = {"params": [], "weight_decay": config.weight_decay if decays else 0.0}
+        if scales:
+            new["lr_scale"] = scale
+        groups.setdefault((scale, decays), new)["params"].append(p)
+    return [groups[key] for key in sorted(groups, reverse=True)]
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
