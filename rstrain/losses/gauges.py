@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 
@@ -14,3 +15,10 @@ def embedding_std(embedding: Tensor) -> Tensor:
     """
     spread: Tensor = embedding.std(dim=0, correction=0).mean()
     return spread * math.sqrt(embedding.shape[1])
+
+
+def label_accuracy(logits: Tensor, label: Tensor, *, k: int = 1) -> Tensor:
+    """Percent of rows of logits [B, C] whose class (int64 [B]) is among the `k` largest; no sort, no wait for the device."""
+    own = logits.gather(1, label[:, None])
+    above = (logits > own).sum(dim=1)
+    return (above < k).to(torch.float32).mean() * 100.0

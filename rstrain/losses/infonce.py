@@ -6,17 +6,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 
-def contrastive_logits(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> Tensor:
-    """Cosines over temperature: query and key [B, D] of unit length, queue [D, K] -> [B, 1 + K]."""
+def contrastive_logits(
+    query: Tensor, key: Tensor, queue: Tensor, temperature: float, others: Sequence[Tensor] = ()
+) -> Tensor:
+    """Cosines over temperature: query and key [B, D] of unit length, queue [D, K] -> [B, 1 + K].
+
+    `others` are more negatives, each [N, D]; their columns follow those of the queue.
+    """
     query = query / temperature  # of the small operand: one pass less over [B, K]
     positive = (query * key).sum(dim=1, keepdim=True)
-    return torch.cat((positive, query @ queue), dim=1)
+    return torch.cat((positive, query @ queue, *(query @ other.T for other in others)), dim=1)
 
 
 def info_nce(logits: Tensor) -> Tensor:

@@ -9,21 +9,30 @@ import difflib
 from typing import Any, TypeAlias, get_args
 
 from rstrain.methods.config import MethodConfig, Pairing, RunFacts
+from rstrain.methods.gersp_config import GeRSPConfig
 from rstrain.methods.moco_config import MoCoConfig
+from rstrain.methods.seco_config import SeCoConfig
+from rstrain.methods.supervised_config import SupervisedConfig
 from rstrain.methods.vicreg_config import VICRegConfig
 from shards.errors import ConfigError
 
 AnyMethod: TypeAlias = (
     MoCoConfig  # moco, moco-geo, moco-tp, moco-geo-tp
+    | SeCoConfig  # seco
     | VICRegConfig  # vicreg
+    | GeRSPConfig  # gersp
+    | SupervisedConfig  # supervised
 )
 
 __all__ = [
     "AnyMethod",
+    "GeRSPConfig",
     "MethodConfig",
     "MoCoConfig",
     "Pairing",
     "RunFacts",
+    "SeCoConfig",
+    "SupervisedConfig",
     "VICRegConfig",
     "method_config",
     "method_kinds",

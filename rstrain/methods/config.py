@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from rstrain.methods.base import Method
     from rstrain.models.backbone import Backbone
 
-Pairing = Literal["single", "self", "temporal"]
+Pairing = Literal["single", "self", "temporal", "seasons"]
+VIEWS: dict[Pairing, int] = {"single": 1, "self": 2, "temporal": 2, "seasons": 4}
+"""Views of a sample in a batch."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,14 @@ class RunFacts:
     """Classes of the data; None when they have no labels."""
     geo_classes: int | None = None
     """Geo clusters of the data; None when they have none."""
+    second_classes: int | None = None
+    """Classes of the second data set."""
+    top_label: int | None = None
+    """Largest label of the data; None when they have no labels."""
+    second_top_label: int | None = None
+    """Largest label of the second data set."""
+    dates_per_place: int | None = None
+    """Views of the place that has most of them; None when nobody counted."""
 
     def epoch(self, step: int) -> int:
         """The epoch in which a step begins."""
@@ -46,8 +56,23 @@ class MethodConfig(Config):
 
     @property
     def pairing(self) -> Pairing:
-        """Views of a sample: one, two crops of one image, or two images of one place."""
+        """Views of a sample: one, two crops of one image, two images of one place, or four views of three dates."""
         return "self"
+
+    @property
+    def plain_views(self) -> tuple[int, ...]:
+        """Views that are cropped only: no mirror, colour or blur."""
+        return ()
+
+    @property
+    def needs_gsd(self) -> bool:
+        """Whether each sample must carry its true GSD."""
+        return False
+
+    @property
+    def second(self) -> Pairing | None:
+        """Views of the second data set (`--data2`) that goes into each step; None for methods of one data set."""
+        return None
 
     @property
     def needs_geo(self) -> bool:

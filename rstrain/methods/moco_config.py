@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import pydantic
 from pydantic import Field
 
-from rstrain.methods.config import MethodConfig, Pairing, RunFacts
+from rstrain.methods.config import Pairing, RunFacts
+from rstrain.methods.momentum_config import MomentumConfig
 from shards.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from rstrain.models.backbone import Backbone
 
 
-class MoCoConfig(MethodConfig):
+class MoCoConfig(MomentumConfig):
     """MoCo v2; `-geo` adds the geo-cluster loss, `-tp` takes the key from another date of the same place.
 
     Defaults are those of the released commands of geography-aware-ssl.
@@ -37,11 +38,6 @@ class MoCoConfig(MethodConfig):
     temperature: float = Field(
         0.02, gt=0, description="0.02 in the released commands; MoCo v2 itself uses 0.2"
     )
-    queue: int = Field(65536, gt=0, description="negatives kept from earlier batches")
-    dim: int = Field(128, gt=0, description="length of the projection")
-    encoder_momentum: float = Field(
-        0.999, ge=0, le=1, description="share of the key (momentum) encoder that stays at each step"
-    )
     mlp: bool = Field(True, description="projection head of two layers (MoCo v2) instead of one")
     loss: Literal["cpc", "ml_cpc"] = Field("cpc", description="InfoNCE, or one softmax over the whole batch")
     alpha: float = Field(1.0, gt=0, description="ml_cpc: weight of a positive, below 1 + queue")
@@ -50,14 +46,6 @@ class MoCoConfig(MethodConfig):
         False, description="ml_cpc: go from alpha to alpha_low geometrically, epoch by epoch"
     )
     geo_weight: float = Field(1.0, gt=0, description="weight of the geo-cluster loss; -geo kinds only")
-    shuffle: bool = Field(
-        True, description="shuffle-BN: keys change places over ranks and bn_splits before they are normalised"
-    )
-    bn_splits: int = Field(
-        1,
-        gt=0,
-        description="batch-norm statistics in this many parts of the batch a rank; 2 or more for one process",
-    )
 
     @property
     def geo(self) -> bool:
@@ -103,11 +91,7 @@ class MoCoConfig(MethodConfig):
         """
         from rstrain.methods.moco import MoCo
 
-        if facts.batch > self.queue:
-            raise ConfigError(
-                f"batch={facts.batch} is larger than queue={self.queue}: the queue must hold the keys of at least one "
-                f"step; use a smaller batch or a longer queue"
-            )
+        self.check_queue(facts)
         if self.geo and not facts.geo_classes:
             raise ConfigError(
                 f"{self.kind} needs a geo cluster for each sample and this data set has none: make them with "
