@@ -67,5 +67,6 @@ def _off_diagonal(z: Tensor, spread: Tensor, scale: float) -> Tensor:
     the memory.
     """
     count, dim = z.shape
-    product = z @ z.T if count < dim else z.T @ z
-    return ((product * scale).square().sum() - (spread * scale).square().sum()) / dim
+    if count < dim:
+        return ((z @ z.T * scale).square().sum() - (spread * scale).square().sum()) / dim
+    return ((z.T @ z - spread.diag()) * scale).square().sum() / dim

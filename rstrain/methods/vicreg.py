@@ -5,11 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rstrain import distributed
 from rstrain.losses.gauges import embedding_std
 from rstrain.losses.precision import full_precision, no_autocast
 from rstrain.losses.vicreg import VICRegTerms, vicreg_terms
@@ -17,6 +15,7 @@ from rstrain.methods.base import Batch, Method, RunFacts, StepOutput
 from rstrain.methods.vicreg_config import VICRegConfig
 from rstrain.models.backbone import Backbone
 from rstrain.models.init import seeded
+from rstrain.models.sync_norm import sync_batch_norms
 from shards import random
 from shards.errors import ConfigError
 
@@ -29,8 +28,7 @@ class VICReg(Method):
     Differences from the authors' code: the covariance is divided by the rows there are, everything after the expander
     is float32, and gradient accumulation exists: statistics are then of a part of the batch.
 
-    With several ranks on GPUs and `sync_bn`, batch norms become `SyncBatchNorm`, of which torch has no version for CPUs:
-    gloo ranks normalise their own part, the loss still spans all ranks.
+    The module is made after the process group, since `sync_bn` acts where there are several ranks.
 
     Args:
         config: options.
@@ -45,12 +43,11 @@ class VICReg(Method):
         super().__init__()
         self.config = config
         self.covariance_rows = covariance_rows
-        self.backbone: nn.Module = backbone
+        self.backbone = backbone
         with seeded(int(random.address(_EXPANDER, facts.seed)) >> 1):
-            self.expander: nn.Module = expander(backbone.features, config.widths)
-        if config.sync_bn and distributed.world_size() > 1 and dist.get_backend() == "nccl":
-            self.backbone = nn.SyncBatchNorm.convert_sync_batchnorm(backbone)
-            self.expander = nn.SyncBatchNorm.convert_sync_batchnorm(self.expander)
+            self.expander = expander(backbone.features, config.widths)
+        if config.sync_bn:
+            sync_batch_norms(self)
 
     @property
     def encoder(self) -> nn.Module:
@@ -70,8 +67,11 @@ class VICReg(Method):
         """
         if len(batch.views) != 2:
             raise ConfigError(f"vicreg compares two views of a sample; the batch has {len(batch.views)}")
-        if len(batch.rows) * distributed.world_size() < 2:
-            raise ConfigError("vicreg takes the variance over the batch: give each part 2 samples or more")
+        if len(batch.rows) < 2:
+            raise ConfigError(
+                "vicreg takes the variance over the batch and got a part of 1 sample: use a larger --batch, or less "
+                "--accumulate or ranks"
+            )
         x, y = (full_precision(self.expander(self.backbone(view))) for view in batch.views)
         with no_autocast(x):
             terms = vicreg_terms(x, y, rows=self.covariance_rows)

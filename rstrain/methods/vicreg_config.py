@@ -47,10 +47,7 @@ class VICRegConfig(MethodConfig):
     sim_coeff: float = Field(25.0, ge=0, description="weight of invariance")
     std_coeff: float = Field(25.0, ge=0, description="weight of variance")
     cov_coeff: float = Field(1.0, ge=0, description="weight of covariance")
-    sync_bn: bool = Field(
-        True,
-        description="batch norms see the batch of all ranks; on GPUs only, each CPU rank keeps to its own part",
-    )
+    sync_bn: bool = Field(True, description="batch norms see the batch of all ranks instead of the own part")
 
     @property
     def pairing(self) -> Pairing:

@@ -9,6 +9,7 @@ from torch import nn
 
 from rstrain.optim.config import OptimConfig
 from rstrain.optim.lars import LARS
+from rstrain.optim.layers import layer_scales
 from shards.errors import ConfigError
 
 
@@ -16,7 +17,7 @@ def build_optimizer(config: OptimConfig, module: nn.Module) -> torch.optim.Optim
     """An optimiser over the parameters of `module` that want a gradient.
 
     Raises:
-        ConfigError: nothing in `module` can be trained, or `layer_decay` meets a model without layers in a row.
+        ConfigError: nothing in `module` can be trained, or `layer_decay` meets a model without blocks to count.
     """
     groups = _groups(config, module)
     if not groups:
@@ -45,8 +46,6 @@ def _groups(config: OptimConfig, module: nn.Module) -> list[dict[str, Any]]:
     """
     scales: dict[str, float] = {}
     if config.layer_decay != 1.0:
-        from rstrain.optim.layers import layer_scales
-
         scales = layer_scales(module, config.layer_decay)
     groups: dict[tuple[float, bool], dict[str, Any]] = {}
     for name, p in module.named_parameters():
