@@ -15,10 +15,12 @@ from rstrain.optim.config import OptimConfig
 from shards.config import Config, read_toml
 from shards.errors import ConfigError
 
-PLACE_ONLY = frozenset({"data", "clusters", "device", "workers", "threads", "save_minutes", "keep", "wandb"})
+PLACE_ONLY = frozenset(
+    {"data", "data2", "clusters", "device", "workers", "threads", "save_minutes", "keep", "wandb"}
+)
 """Options that say where and how a run is carried out, and cannot change a single weight: a resume may alter them.
 
-`data` and `clusters` may move, what they hold may not. (The number of CPU threads changes rounding, as the machine does.)
+`data`, `data2` and `clusters` may move, what they hold may not. (The number of CPU threads changes rounding, as the machine does.)
 """
 
 
@@ -29,6 +31,12 @@ class TrainConfig(Config):
     data: str = Field(description="folder or URL of a finished shard set (it has dataset.json)")
     split: str | None = Field(
         None, description="split to train on; left out: `train` if the set has one, else all"
+    )
+    data2: str | None = Field(
+        None, description="second shard set, for methods that read two at once (gersp: the labelled photos)"
+    )
+    split2: str | None = Field(
+        None, description="split of --data2; left out: `train` if the set has one, else all"
     )
     clusters: Path | None = Field(
         None, description="centroids written by `rsdata geocluster` (OUT.json); -geo methods"
@@ -101,6 +109,10 @@ class TrainConfig(Config):
                 f"{self.method.kind} needs --clusters: make the centroids with `rsdata geocluster DATA clusters.csv` and "
                 "give the clusters.json written beside it"
             )
+        if self.method.second is not None and self.data2 is None:
+            raise ValueError(f"{self.method.kind} reads two data sets at once: give the second with --data2")
+        if self.method.second is None and self.data2 is not None:
+            raise ValueError(f"{self.method.kind} reads one data set: leave out --data2")
         return self
 
     def steps(self, samples: int) -> int:

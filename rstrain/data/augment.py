@@ -6,9 +6,10 @@ The worker, the device and the exact mode apply the same numbers. Distributions 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import permutations
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +18,7 @@ from rstrain.data.config import AugmentConfig
 from shards.random import choice, stream, uniform
 
 _BOX, _FLIP, _COLOR, _ORDER = (stream(f"augment/{name}") for name in ("box", "flip", "color", "order"))
+_WINDOW, _SOLARIZE = stream("augment/window"), stream("augment/solarize")
 _ATTEMPTS = 10
 _ORDERS = np.array(list(permutations(range(4))))
 
@@ -50,6 +52,9 @@ class Params:
     width: Ints
     frame_height: Ints
     frame_width: Ints
+    frame_top: Ints
+    """Where the frame lies in the resized image: its middle with `center_crop`, anywhere with `window`."""
+    frame_left: Ints
     resized_height: Ints
     """The image after `resize` and before `center_crop`."""
     resized_width: Ints
@@ -66,6 +71,8 @@ class Params:
     gray: NDArray[np.bool_]
     sigma: Floats
     """Of the blur, pixels of the view; 0 for none."""
+    solarize: NDArray[np.bool_]
+    gray_first: NDArray[np.bool_]
     order: Ints
     """Which of the 24 orders the four colour operations run in; only the clamps of the exact mode can tell."""
 
@@ -76,10 +83,14 @@ class Params:
     @property
     def box(self) -> Floats:
         """The crop as top, left, height, width in shares of the whole image, [..., 4]."""
-        top = (self.top + np.rint((self.resized_height - self.frame_height) / 2.0)) / self.resized_height
-        left = (self.left + np.rint((self.resized_width - self.frame_width) / 2.0)) / self.resized_width
+        top = (self.top + self.frame_top) / self.resized_height
+        left = (self.left + self.frame_left) / self.resized_width
         sides = (self.height / self.resized_height, self.width / self.resized_width)
         return np.stack([top, left, *sides], axis=-1)
+
+    def zoom(self, width: ArrayLike, size: int) -> NDArray[np.float32]:
+        """Pixels of the stored image, `width` wide, that one pixel of a view of side `size` spans; left to right."""
+        return (self.width * (np.asarray(width) / self.resized_width) / size).astype(np.float32)
 
     def cuts(self) -> NDArray[np.object_]:
         """A `Cut` for each view, with the shape of the address."""
@@ -98,19 +109,19 @@ class Params:
     def folded(self, bands: int = 3) -> NDArray[np.float32]:
         """Colour and blur in few numbers, whatever the order drawn: every operation is linear but for its clamp.
 
-        Three bands, [..., 19]: matrices A and P (3 x 3, row-major) and sigma: a pixel x of an image of mean m becomes
-        A x + P m. Hue turns about the grey axis, which at 0, 120 and 240 degrees is what HSV does. Other numbers of
-        bands have neither saturation nor hue, [..., 3]: gain, offset (times the mean of all bands) and sigma.
+        Three bands, [..., 20]: matrices A and P (3 x 3, row-major), sigma and whether to solarize: a pixel x of an
+        image of mean m becomes A x + P m. Hue turns about the grey axis, which at 0, 120 and 240 degrees is what HSV
+        does. Other numbers of bands have neither saturation nor hue, [..., 4]: gain, offset (times the mean of all
+        bands), sigma and whether to solarize.
         """
         if bands != 3:
-            scalars = (self.brightness * self.contrast, self.brightness * (1 - self.contrast), self.sigma)
+            gain, offset = self.brightness * self.contrast, self.brightness * (1 - self.contrast)
+            scalars = (gain, offset, self.sigma, self.solarize)
             return np.stack(scalars, axis=-1).astype(np.float32)
         eye = np.eye(3)
         gray = np.outer(np.ones(3), LUMA)
-        on_pixel, on_mean = (
-            np.broadcast_to(eye, (*self.sigma.shape, 3, 3)),
-            np.zeros((*self.sigma.shape, 3, 3)),
-        )
+        on_pixel = np.where((self.gray & self.gray_first)[..., None, None], gray, eye)
+        on_mean = np.zeros((*self.sigma.shape, 3, 3))
         brightness, contrast, saturation = (
             factor[..., None, None] for factor in (self.brightness, self.contrast, self.saturation)
         )
@@ -124,9 +135,11 @@ class Params:
                 (step == 1)[..., None, None], (1 - contrast) * gray, 0.0
             )  # … and the mean grey adds
             on_pixel, on_mean = matrix @ on_pixel, matrix @ on_mean + towards @ (on_pixel + on_mean)
-        last = np.where(self.gray[..., None, None], gray, eye)
+        last = np.where((self.gray & ~self.gray_first)[..., None, None], gray, eye)
         flat = [(last @ matrix).reshape(*self.sigma.shape, 9) for matrix in (on_pixel, on_mean)]
-        return np.concatenate([*flat, self.sigma[..., None]], axis=-1).astype(np.float32)
+        return np.concatenate([*flat, self.sigma[..., None], self.solarize[..., None]], axis=-1).astype(
+            np.float32
+        )
 
 
 def _turn(circles: Floats) -> Floats:
@@ -147,18 +160,38 @@ def draw(
     *,
     height: ArrayLike,
     width: ArrayLike,
+    plain: Sequence[int] = (),
 ) -> Params:
-    """Draw the views at some addresses (arrays broadcast); `height` and `width` are those of the stored images."""
+    """Draw the views at some addresses (arrays broadcast); `height` and `width` are those of the stored images.
+
+    Views whose number is in `plain` are cropped and nothing else.
+    """
+    number = np.asarray(view)
+    active = ~np.isin(number, plain)
+
+    def chance(name: Literal["jitter", "grayscale", "blur", "solarize"]) -> Floats:
+        first, other = config.chances(name)
+        return np.where(number == 0, first, other) * active
+
     where = (seed, epoch, row, view)
     resized_h, resized_w = resized(np.asarray(height, np.int64), np.asarray(width, np.int64), config.resize)
     frame_h, frame_w = resized_h, resized_w
     if config.center_crop:
         assert config.resize is not None
         frame_h, frame_w = (np.minimum(side, config.resize) for side in (resized_h, resized_w))
+    frame_top, frame_left = (
+        np.rint((whole - part) / 2.0).astype(np.int64)
+        for whole, part in ((resized_h, frame_h), (resized_w, frame_w))
+    )
+    if config.window is not None:
+        frame_h = frame_w = np.minimum(np.minimum(resized_h, resized_w), config.window)
+        u = uniform(_WINDOW, *where, count=2)
+        frame_top = (u[..., 0] * (resized_h - frame_h + 1)).astype(np.int64)
+        frame_left = (u[..., 1] * (resized_w - frame_w + 1)).astype(np.int64)
     top, left, box_h, box_w = _crop(config, uniform(_BOX, *where, count=4 * _ATTEMPTS), frame_h, frame_w)
     flip = uniform(_FLIP, *where, count=3)
     u = uniform(_COLOR, *where, count=8)
-    jitter = u[..., 0] < config.jitter
+    jitter = u[..., 0] < chance("jitter")
     return Params(
         top=top,
         left=left,
@@ -169,19 +202,23 @@ def draw(
             for name, value in (
                 ("frame_height", frame_h),
                 ("frame_width", frame_w),
+                ("frame_top", frame_top),
+                ("frame_left", frame_left),
                 ("resized_height", resized_h),
                 ("resized_width", resized_w),
             )
         },
-        hflip=flip[..., 0] < config.hflip,
-        vflip=flip[..., 1] < config.vflip,
-        turns=(flip[..., 2] * 4).astype(np.int64) * config.rotate,
+        hflip=flip[..., 0] < config.hflip * active,
+        vflip=flip[..., 1] < config.vflip * active,
+        turns=(flip[..., 2] * 4).astype(np.int64) * (config.rotate & active),
         brightness=_factor(jitter, u[..., 1], config.brightness),
         contrast=_factor(jitter, u[..., 2], config.contrast),
         saturation=_factor(jitter, u[..., 3], config.saturation),
         hue=np.where(jitter, (2 * u[..., 4] - 1) * config.hue, 0.0),
-        gray=u[..., 5] < config.grayscale,
-        sigma=np.where(u[..., 6] < config.blur, _between(u[..., 7], *config.blur_sigma), 0.0),
+        gray=u[..., 5] < chance("grayscale"),
+        sigma=np.where(u[..., 6] < chance("blur"), _between(u[..., 7], *config.blur_sigma), 0.0),
+        solarize=uniform(_SOLARIZE, *where, count=1)[..., 0] < chance("solarize"),
+        gray_first=np.full(top.shape, config.gray_first),
         order=choice(len(_ORDERS), _ORDER, *where),
     )
 

@@ -29,11 +29,18 @@ class HostBatch:
     """int64 [V, B]: row of each view; the first are `rows`."""
     epoch: Tensor
     """int64 [B]: a batch may straddle two epochs."""
+    zoom: Tensor
+    """float32 [V, B]: pixels of the stored image that one pixel of the view spans; times its GSD, the view's GSD."""
     color: Tensor | None = None
-    """float32 [V, B, 19 or 3] for `apply_device`; None where the worker has applied colour and blur already."""
+    """float32 [V, B, 20 or 4] for `apply_device`; None where the worker has applied colour and blur already."""
+
+    second: HostBatch | None = None
+    """The same step of the second data set."""
 
     def pin_memory(self) -> Self:
         """Page-locked pixels, so that the copy to a GPU overlaps with work; DataLoader calls this."""
+        if self.second is not None:
+            self.second.pin_memory()
         self.pixels = self.pixels.permute(0, 1, 3, 4, 2).pin_memory().permute(0, 1, 4, 2, 3)
         return self
 
@@ -50,14 +57,15 @@ class HostBatch:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Only the pixels travel through shared memory: each tensor there costs a file descriptor."""
-        small = (self.rows, self.partners, self.epoch, self.color)
-        return _rebuild, (self.step, self.pixels, *(None if t is None else t.numpy() for t in small))
+        small = (self.rows, self.partners, self.epoch, self.zoom, self.color)
+        arrays = (None if t is None else t.numpy() for t in small)
+        return _rebuild, (self.second, self.step, self.pixels, *arrays)
 
 
-def _rebuild(step: int, pixels: Tensor, *small: Any) -> HostBatch:
-    rows, partners, epoch, color = (None if a is None else torch.from_numpy(a) for a in small)
-    assert rows is not None and partners is not None and epoch is not None
-    return HostBatch(step, pixels, rows, partners, epoch, color)
+def _rebuild(second: HostBatch | None, step: int, pixels: Tensor, *small: Any) -> HostBatch:
+    rows, partners, epoch, zoom, color = (None if a is None else torch.from_numpy(a) for a in small)
+    assert rows is not None and partners is not None and epoch is not None and zoom is not None
+    return HostBatch(step, pixels, rows, partners, epoch, zoom, color, second)
 
 
 def empty_pixels(*shape: int) -> Tensor:

@@ -24,6 +24,11 @@ class AugmentConfig(Config):
         None, ge=8, description="crop as if the short side had been resized to this, pixels"
     )
     center_crop: bool = Field(False, description="crop inside the central square of side `resize` only")
+    window: int | None = Field(
+        None,
+        ge=8,
+        description="crop inside a random square of this side, pixels of the image; a smaller image is its own square",
+    )
     hflip: float = Field(0.5, ge=0, le=1, description="probability of a mirror image, left to right")
     vflip: float = Field(0.0, ge=0, le=1, description="probability of a mirror image, top to bottom")
     rotate: bool = Field(False, description="turn by 0, 90, 180 or 270 degrees")
@@ -33,9 +38,23 @@ class AugmentConfig(Config):
     saturation: float = Field(0.4, ge=0, description="factor within 1 ± this; RGB only")
     hue: float = Field(0.1, ge=0, le=0.5, description="turn within ± this, full circles; RGB only")
     grayscale: float = Field(0.2, ge=0, le=1, description="probability of grey; RGB only")
+    gray_first: bool = Field(False, description="grey before colour jitter instead of after it")
     blur: float = Field(0.5, ge=0, le=1, description="probability of a Gaussian blur")
     blur_sigma: tuple[float, float] = Field(
         (0.1, 2.0), description="its standard deviation, pixels of a view"
+    )
+    solarize: float = Field(0.0, ge=0, le=1, description="probability that values from 128 on are inverted")
+    jitter_2: float | None = Field(
+        None, ge=0, le=1, description="jitter of every view but the first; left out: the same"
+    )
+    grayscale_2: float | None = Field(
+        None, ge=0, le=1, description="grayscale of every view but the first; left out: the same"
+    )
+    blur_2: float | None = Field(
+        None, ge=0, le=1, description="blur of every view but the first; left out: the same"
+    )
+    solarize_2: float | None = Field(
+        None, ge=0, le=1, description="solarize of every view but the first; left out: the same"
     )
     color: Literal["folded", "exact"] = Field(
         "folded",
@@ -55,11 +74,19 @@ class AugmentConfig(Config):
         ):
             if not 0 < low <= high <= top:
                 raise ValueError(f"{name}={low:g},{high:g}: expected 0 < first <= second <= {top:g}")
+        if self.window is not None and self.resize is not None:
+            raise ValueError("window is in pixels of the image: leave out resize")
         if self.center_crop and self.resize is None:
             raise ValueError("center_crop needs resize: the side of the central square")
         if self.color == "exact" and self.where == "device":
             raise ValueError("color=exact runs in the worker (it is PIL's): use where=auto, or color=folded")
         return self
+
+    def chances(self, name: Literal["jitter", "grayscale", "blur", "solarize"]) -> tuple[float, float]:
+        """Probability in the first view, and in the others."""
+        first: float = getattr(self, name)
+        other: float | None = getattr(self, f"{name}_2")
+        return first, first if other is None else other
 
     def on_device(self, device: str) -> bool:
         """Whether colour and blur are left to the device; `auto` leaves them to any device that is no CPU."""
@@ -71,12 +98,14 @@ class AugmentConfig(Config):
 class DataConfig(Config):
     """How rows are paired and read ahead."""
 
-    pairs: Literal["self", "temporal"] = Field(
+    pairs: Literal["self", "temporal", "seasons"] = Field(
         "self",
-        description="self: two crops of one image; temporal: the second is another view of the same place, or the "
-        "same image where there is no other (geography-aware SSL, section 3.2)",
+        description="self: crops of one image; temporal: the second is another view of the same place, or the same "
+        "image where there is no other (geography-aware SSL, section 3.2); seasons: views 0 and 3 are one date, views "
+        "1 and 2 two more of the same place, drawn with replacement (SeCo, section 3.2)",
     )
     views: int = Field(2, ge=1, le=16, description="views of a sample in a batch")
+    plain: tuple[int, ...] = Field((), description="views that are cropped only: no mirror, colour or blur")
     workers: int | None = Field(
         None,
         ge=0,

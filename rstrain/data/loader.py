@@ -42,10 +42,12 @@ class StepData:
         self.pairs = Pairs(index, config.pairs, seed)
         self.order.step(0, batch, rank, world)  # a batch that does not divide fails here, not in a worker
         self._reader = Reader(index)
-        self._augment = augment
+        self._augment, self._plain = augment, config.plain
         self._views, self._batch, self._seed, self._rank, self._world = config.views, batch, seed, rank, world
         self._on_device = augment.on_device(device)
         self._exact = augment.color == "exact"
+        self.second: StepData | None = None
+        """Read beside this one in every step."""
         if self._exact and self._reader.bands != 3:
             raise ConfigError(
                 f"color=exact is for RGB, but {index.store} has {self._reader.bands} bands: use color=folded"
@@ -63,6 +65,7 @@ class StepData:
             np.arange(self._views)[:, None],
             height=self._reader.height[rows],
             width=self._reader.width[rows],
+            plain=self._plain,
         )
         folded, size = params.folded(self._reader.bands), self._augment.size
         pixels = empty_pixels(*rows.shape, size, size, self._reader.bands)
@@ -76,7 +79,9 @@ class StepData:
             rows=torch.from_numpy(query),
             partners=torch.from_numpy(rows),
             epoch=torch.from_numpy(epoch),
+            zoom=torch.from_numpy(params.zoom(self._reader.width[rows], size)),
             color=torch.from_numpy(folded) if self._on_device else None,
+            second=None if self.second is None else self.second[step],
         )
 
     def _fill(
@@ -113,9 +118,8 @@ def exact_view(pixels: Pixels, view: Params, config: AugmentConfig) -> Pixels:
     image = Image.fromarray(pixels)
     if config.resize is not None:
         image = F.resize(image, config.resize)
-    if config.center_crop:
-        image = F.center_crop(image, config.resize)
-    box = (int(view.top), int(view.left), int(view.height), int(view.width))
+    top, left = int(view.frame_top + view.top), int(view.frame_left + view.left)
+    box = (top, left, int(view.height), int(view.width))
     image = F.resized_crop(image, *box, [config.size, config.size])
     image = apply_exact(image, view)
     if view.hflip:

@@ -11,6 +11,7 @@ from shards.index import Index
 from shards.random import choice, stream
 
 _PARTNER = stream("data/partner")
+_SEASON = stream("data/season")
 
 
 class Pairs:
@@ -18,9 +19,11 @@ class Pairs:
 
     `temporal` draws uniformly among the other views of the place, and takes the image itself where there is none
     (geography-aware SSL, section 3.2 and the authors' `fmow_dataloader.py`). A place thus weighs by its views.
+    `seasons` makes four views of three dates t0, t1, t2 of a place: t0, t1, t2, t0 (SeCo, section 3.2). t0 is the query;
+    t1 and t2 are drawn with replacement among all dates, as the authors draw them.
     """
 
-    def __init__(self, index: Index, kind: Literal["self", "temporal"], seed: int) -> None:
+    def __init__(self, index: Index, kind: Literal["self", "temporal", "seasons"], seed: int) -> None:
         self.kind = kind
         self.seed = seed
         self._first, self._count = index.places()
@@ -38,4 +41,8 @@ class Pairs:
             view = np.arange(1, views)[:, None]
             drawn = first + choice(np.maximum(others, 1), _PARTNER, self.seed, epoch, query, view)
             out[1:] = np.where(others > 0, drawn + (drawn >= query), query)
+        if self.kind == "seasons":
+            assert views == 4
+            date = np.arange(1, 3)[:, None]
+            out[1:3] = self._first[query] + choice(self._count[query], _SEASON, self.seed, epoch, query, date)
         return out

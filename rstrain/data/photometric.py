@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 
+_SOLARIZED = np.array([v if v < 128 else 255 - v for v in range(256)], np.uint8)
 _NEUTRAL = np.concatenate([np.eye(3).ravel(), np.zeros(9)]).astype(np.float32)
 
 
@@ -32,7 +33,7 @@ def apply_worker(pixels: Pixels, folded: NDArray[np.float32]) -> Pixels:
     """Colour and blur of one view, uint8 [S, S, C] to the same; bands other than RGB get gain and offset only."""
     import cv2
 
-    sigma = float(folded[-1])
+    sigma, solarize = float(folded[-2]), folded[-1] > 0
     if pixels.shape[2] == 3:
         if not np.array_equal(folded[:18], _NEUTRAL):
             matrix, on_mean = folded[:18].reshape(2, 3, 3)
@@ -45,7 +46,7 @@ def apply_worker(pixels: Pixels, folded: NDArray[np.float32]) -> Pixels:
         kernel = _kernel(round(sigma, 3))
         shape = pixels.shape
         pixels = cv2.sepFilter2D(pixels, -1, kernel, kernel, borderType=cv2.BORDER_REFLECT_101).reshape(shape)
-    return pixels
+    return _SOLARIZED[pixels] if solarize else pixels
 
 
 @lru_cache(maxsize=4096)
@@ -57,7 +58,7 @@ def _kernel(sigma: float) -> NDArray[np.float32]:
 
 
 def apply_device(pixels: Tensor, folded: Tensor) -> Tensor:
-    """The same for a batch in a few kernels: uint8 [N, C, S, S] and [N, 19 or 3] to float32 whole levels 0 … 255."""
+    """The same for a batch in a few kernels: uint8 [N, C, S, S] and [N, 20 or 4] to float32 whole levels 0 … 255."""
     import torch
 
     folded = folded.float()
@@ -71,9 +72,10 @@ def apply_device(pixels: Tensor, folded: Tensor) -> Tensor:
         gain, offset = folded[:, 0, None, None], folded[:, 1, None, None]
         x = x * gain + offset * means.mean(dim=1, keepdim=True)
     x = x.round_().clamp_(0, 255).reshape(n, bands, side, side)
-    taps = _blur_matrices(folded[:, -1, None, None], side)
+    taps = _blur_matrices(folded[:, -2, None, None], side)
     x = (x.reshape(n, bands * side, side) @ taps.transpose(1, 2)).reshape(n, bands, side, side)
-    return (taps[:, None] @ x).round_().clamp_(0, 255)
+    x = (taps[:, None] @ x).round_().clamp_(0, 255)
+    return torch.where((folded[:, -1, None, None, None] > 0) & (x >= 128), 255 - x, x)
 
 
 def _blur_matrices(sigma: Tensor, side: int) -> Tensor:
@@ -100,17 +102,21 @@ def apply_exact(image: Any, view: Params) -> Any:
 
     Every operation clamps, hue turns in HSV, and the blur is PIL's, as in MoCo's scripts.
     """
-    from PIL import ImageFilter
+    from PIL import ImageFilter, ImageOps
     from torchvision.transforms import functional as F
 
     steps = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)
     factors = (view.brightness, view.contrast, view.saturation, view.hue)
     neutral = (1.0, 1.0, 1.0, 0.0)
+    if view.gray and view.gray_first:
+        image = F.to_grayscale(image, num_output_channels=3)
     for operation in view.operations.tolist():
         if factors[operation] != neutral[operation]:
             image = steps[operation](image, float(factors[operation]))
-    if view.gray:
+    if view.gray and not view.gray_first:
         image = F.to_grayscale(image, num_output_channels=3)
     if view.sigma > 0:
         image = image.filter(ImageFilter.GaussianBlur(radius=float(view.sigma)))
+    if view.solarize:
+        image = ImageOps.solarize(image, 128)
     return image

@@ -28,6 +28,8 @@ class SavedRun:
     optimizer: torch.optim.Optimizer
     fingerprint: str
     """Of the data set."""
+    second: str
+    """Of the second data set; empty where the method takes one."""
     clusters: str
     """Digest of the geo clusters; empty where the method has none."""
 
@@ -45,6 +47,7 @@ class SavedRun:
             "step": step,
             "samples": step * self.config.batch,
             "fingerprint": self.fingerprint,
+            "second": self.second,
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "clusters": self.clusters,
@@ -62,12 +65,16 @@ class SavedRun:
         state = checkpoint.load_last(self.folder)
         if state is None:
             return 0, Window()
-        if state["fingerprint"] != self.fingerprint:
-            raise ConfigError(
-                f"{self.config.data}: is not the data that {self.out} was trained on (fingerprint "
-                f"{self.fingerprint[:12]}…, the run has {state['fingerprint'][:12]}…)\n"
-                "  Give the original data set, or another --out to start a new run."
-            )
+        for name, data, own in (
+            ("fingerprint", self.config.data, self.fingerprint),
+            ("second", self.config.data2, self.second),
+        ):
+            if state.get(name, own) != own:
+                raise ConfigError(
+                    f"{data}: is not the data that {self.out} was trained on (fingerprint {own[:12]}…, the run has "
+                    f"{state[name][:12]}…)\n"
+                    "  Give the original data set, or another --out to start a new run."
+                )
         if state.get("clusters", self.clusters) != self.clusters:
             raise ConfigError(
                 f"{self.config.clusters}: holds other centroids than {self.out} was trained with; give the original file, "

@@ -16,16 +16,15 @@ from torch.nn.parallel import DistributedDataParallel
 
 from rstrain import distributed
 from rstrain.config import TrainConfig
-from rstrain.data.batch import HostBatch, mean_std
-from rstrain.data.config import DataConfig
-from rstrain.data.geo import geo_labels
-from rstrain.data.loader import loader
+from rstrain.data.batch import HostBatch
+from rstrain.data.workers import read_ahead
 from rstrain.engine import checkpoint
 from rstrain.engine.clock import Clock
 from rstrain.engine.folder import check_run, locked, open_run
 from rstrain.engine.log import Metrics
 from rstrain.engine.probe import Probe
 from rstrain.engine.saved import SavedRun
+from rstrain.engine.source import open_sources
 from rstrain.engine.stop import StopSignals
 from rstrain.engine.window import Window
 from rstrain.interop.backbone import FILE, BackboneFacts, save_backbone
@@ -35,10 +34,9 @@ from rstrain.models.backbone import Backbone, build_backbone
 from rstrain.optim.optimizers import build_optimizer, set_lr
 from shards.console import progress, say
 from shards.errors import ConfigError, UserError
-from shards.index import Index
 from shards.random import address, stream
 
-_TORCH = stream("engine/torch")
+_TORCH, _SECOND = stream("engine/torch"), stream("engine/second")
 
 
 class TrainingError(UserError):
@@ -91,21 +89,18 @@ def pretrain(config: TrainConfig, out: Path) -> TrainReport:
 class _Run:
     def __init__(self, config: TrainConfig, out: Path, world: distributed.World) -> None:
         self.config, self.out, self.world = config, out, world
-        index = Index.open(config.data)
-        split = config.split or ("train" if "train" in index.info.splits else None)
-        self.index = index.where(split=split) if split else index
-        self.steps = config.steps(len(self.index))
+        self.source, self.second = open_sources(config)
+        self.index = self.source.index
+        self.samples = max(len(s.index) for s in (self.source, self.second) if s is not None)
+        self.steps = config.steps(self.samples)
         share = self._share()
         if share % config.accumulate:
             raise ConfigError(
                 f"accumulate={config.accumulate} does not divide the {share} samples of a rank: choose a divisor"
             )
-        geo = geo_labels(self.index, config.clusters) if config.method.needs_geo and config.clusters else None
-        self.geo = torch.from_numpy(geo.labels) if geo else None
-        self.label = self._labels() if config.method.needs_label else None
         backbone = build_backbone(
             config.arch,
-            len(index.info.bands),
+            len(self.source.mean),
             stem=config.stem,
             size_px=config.augment.size,
             seed=config.seed,
@@ -113,20 +108,28 @@ class _Run:
         facts = RunFacts(
             seed=config.seed,
             batch=config.batch,
-            samples=len(self.index),
+            samples=self.samples,
             epochs=config.epochs,
-            classes=len(index.info.classes) or None,
-            geo_classes=geo.count if geo else None,
+            classes=self.source.classes,
+            geo_classes=self.source.geo.count if self.source.geo else None,
+            second_classes=self.second.classes if self.second else None,
         )
         self.method: Method = config.method.create(backbone, facts).to(world.device)
         if config.channels_last:
             self.method = self.method.to(memory_format=torch.channels_last)
         self.method.train()
         self.optimizer = build_optimizer(config.optim, self.method)
-        self.mean, self.std = mean_std(index.info, config.statistics)
-        self.probe = Probe(config, index, split, self.mean, self.std)
+        first = self.source
+        self.probe = Probe(config, first.whole, first.split, first.mean, first.std)
         self.saved = SavedRun(
-            config, out, world, self.method, self.optimizer, index.info.fingerprint, geo.digest if geo else ""
+            config,
+            out,
+            world,
+            self.method,
+            self.optimizer,
+            fingerprint=first.whole.info.fingerprint,
+            second=self.second.whole.info.fingerprint if self.second else "",
+            clusters=first.geo.digest if first.geo else "",
         )
         self.step = 0
         self.window = Window()
@@ -138,14 +141,6 @@ class _Run:
                 f"batch={self.config.batch} does not divide by {self.world.world} ranks: use a multiple of {self.world.world}"
             )
         return self.config.batch // self.world.world
-
-    def _labels(self) -> Tensor:
-        column = self.index.table["label"]
-        if column.null_count:
-            raise ConfigError(
-                f"{self.config.method.kind} needs labels; {column.null_count} views of {self.index.store} have none"
-            )
-        return torch.from_numpy(column.to_numpy().astype("int64"))
 
     def go(self) -> TrainReport:
         check_run(self.config, self.out, self.world)
@@ -215,30 +210,17 @@ class _Run:
         )
 
     def _batches(self) -> Iterator[HostBatch]:
-        config = self.config
-        pairing = config.method.pairing
-        data = DataConfig(
-            pairs="temporal" if pairing == "temporal" else "self",
-            views=1 if pairing == "single" else 2,
-            workers=config.workers,
-        )
-        return loader(
-            data,
-            config.augment,
-            self.index,
-            batch=config.batch,
-            seed=config.seed,
-            start=self.step,
-            stop=self.steps,
-            rank=self.world.rank,
-            world=self.world.world,
-            device=self.world.device.type,
-        )
+        config, world = self.config, self.world
+        data = self.source.steps(config, world, config.seed)
+        if self.second is not None:  # an order and augmentation of its own
+            data.second = self.second.steps(config, world, int(address(_SECOND, config.seed)) >> 1)
+        pin = world.device.type == "cuda"
+        return read_ahead(data, self.step, self.steps, workers=config.workers, pin=pin)
 
     def _one(self, model: nn.Module, host: HostBatch, clock: Clock) -> tuple[bool, bool]:
         """One optimiser step; answers whether to save and whether to leave, the same on all ranks."""
         config = self.config
-        epoch = self.step * config.batch / len(self.index)
+        epoch = self.step * config.batch / self.samples
         set_lr(self.optimizer, config.optim.lr_at(epoch, config.epochs))
         torch.manual_seed(int(address(_TORCH, config.seed, self.step, self.world.rank)) >> 1)
         self.method.before_step()
@@ -270,23 +252,12 @@ class _Run:
         return norm
 
     def _parts(self, host: HostBatch) -> list[Batch]:
-        rows = host.rows
-        views = host.views(self.mean, self.std, self.world.device)
-        if not self.config.channels_last:
-            views = tuple(view.contiguous() for view in views)
-        geo = None if self.geo is None else self.geo[rows].to(self.world.device)
-        label = None if self.label is None else self.label[rows].to(self.world.device)
-        size = len(rows) // self.config.accumulate
-        return [
-            Batch(
-                views=tuple(view[at : at + size] for view in views),
-                rows=rows[at : at + size],
-                step=self.step,
-                label=None if label is None else label[at : at + size],
-                geo=None if geo is None else geo[at : at + size],
-            )
-            for at in range(0, len(rows), size)
-        ]
+        layout = {"channels_last": self.config.channels_last}
+        batch = self.source.batch(host, self.step, self.world.device, **layout)
+        if self.second is not None:
+            assert host.second is not None
+            batch.second = self.second.batch(host.second, self.step, self.world.device, **layout)
+        return batch.parts(self.config.accumulate)
 
     def _agree(self, bad: Tensor, clock: Clock) -> tuple[int, int, int]:
         """What all ranks do now, decided together: give up, stop, save."""
@@ -313,7 +284,7 @@ class _Run:
         seconds, waited, counted = clock.lap()
         record = {
             "step": self.step,
-            "epoch": round(self.step * self.config.batch / len(self.index), 6),
+            "epoch": round(self.step * self.config.batch / self.samples, 6),
             "loss": values.pop("loss"),
             **values,
             "lr": self.optimizer.param_groups[0]["lr"],
@@ -332,14 +303,14 @@ class _Run:
         assert isinstance(encoder, Backbone)
         facts = BackboneFacts(
             arch=config.arch,
-            bands=len(self.mean),
-            band_names=tuple(band.name for band in self.index.info.bands),
-            mean=self.mean,
-            std=self.std,
+            bands=len(self.source.mean),
+            band_names=tuple(band.name for band in self.source.whole.info.bands),
+            mean=self.source.mean,
+            std=self.source.std,
             size=config.augment.size,
             stem=config.stem,
             method=config.method.kind,
-            dataset_fingerprint=self.index.info.fingerprint,
+            dataset_fingerprint=self.source.whole.info.fingerprint,
             checkpoint_digest=checkpoint.last_digest(self.saved.folder),
         )
         save_backbone(self.out / FILE, encoder, facts)

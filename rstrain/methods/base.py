@@ -26,6 +26,34 @@ class Batch:
     """int64 [B], class."""
     geo: Tensor | None = None
     """int64 [B], geo cluster."""
+    zoom: Tensor | None = None
+    """float32 [V, B], pixels of the stored image that one pixel of a view spans."""
+    gsd: Tensor | None = None
+    """float32 [V, B], metres on the ground that one pixel of a view spans; only where the method asks for it."""
+    second: Batch | None = None
+    """Samples of the second data set in the same step; only where the method asks for it."""
+
+    def parts(self, count: int) -> list[Batch]:
+        """Micro-batches of equal size, in order."""
+        size = len(self.rows) // count
+        second = [None] * count if self.second is None else self.second.parts(count)
+
+        def cut(column: Tensor | None, at: int) -> Tensor | None:
+            return None if column is None else column[..., at : at + size]
+
+        return [
+            Batch(
+                views=tuple(view[at : at + size] for view in self.views),
+                rows=self.rows[at : at + size],
+                step=self.step,
+                label=cut(self.label, at),
+                geo=cut(self.geo, at),
+                zoom=cut(self.zoom, at),
+                gsd=cut(self.gsd, at),
+                second=other,
+            )
+            for at, other in zip(range(0, count * size, size), second, strict=True)
+        ]
 
 
 @dataclass

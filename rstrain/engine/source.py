@@ -1,0 +1,152 @@
+"""Source: one shard set as a training run reads it: its rows, what stands beside each row, and batches on the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rstrain.config import TrainConfig
+from rstrain.data.batch import HostBatch, mean_std
+from rstrain.data.config import DataConfig
+from rstrain.data.geo import GeoLabels, geo_labels
+from rstrain.data.loader import StepData
+from rstrain.distributed import World
+from rstrain.methods.base import Batch
+from rstrain.methods.config import VIEWS, Pairing
+from shards.errors import ConfigError
+from shards.index import Index
+
+
+@dataclass(frozen=True)
+class Source:
+    """The rows of one data set, with the columns that the method asks for."""
+
+    whole: Index
+    """Every split."""
+    index: Index
+    """The split that is trained on."""
+    split: str | None
+    pairing: Pairing
+    plain: tuple[int, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    label: Tensor | None = None
+    geo: GeoLabels | None = None
+    gsd: Tensor | None = None
+    """float32 [rows], metres."""
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes the data set names."""
+        return len(self.whole.info.classes) or None
+
+    def steps(self, config: TrainConfig, world: World, seed: int) -> StepData:
+        """Its batches, by step."""
+        data = DataConfig(
+            pairs=self.pairing if self.pairing in ("temporal", "seasons") else "self",
+            views=VIEWS[self.pairing],
+            plain=self.plain,
+            workers=config.workers,
+        )
+        return StepData(
+            data,
+            config.augment,
+            self.index,
+            batch=config.batch,
+            seed=seed,
+            rank=world.rank,
+            world=world.world,
+            device=world.device.type,
+        )
+
+    def batch(self, host: HostBatch, step: int, device: torch.device, *, channels_last: bool) -> Batch:
+        """Normalised views and their columns, on the device."""
+        views = host.views(self.mean, self.std, device)
+        if not channels_last:
+            views = tuple(view.contiguous() for view in views)
+        rows = host.rows
+
+        def beside(column: Tensor | None) -> Tensor | None:
+            return None if column is None else column[rows].to(device)
+
+        zoom = host.zoom.to(device)
+        return Batch(
+            views=views,
+            rows=rows,
+            step=step,
+            label=beside(self.label),
+            geo=beside(None if self.geo is None else torch.from_numpy(self.geo.labels)),
+            zoom=zoom,
+            gsd=None if self.gsd is None else self.gsd[host.partners].to(device) * zoom,
+        )
+
+
+def open_sources(config: TrainConfig) -> tuple[Source, Source | None]:
+    """The data set, and the second one where the method takes two.
+
+    Raises:
+        ConfigError: a column that the method needs is missing, or the two sets do not go together.
+    """
+    method = config.method
+    whole, index, split = _rows(config.data, config.split)
+    geo = geo_labels(index, config.clusters) if method.needs_geo and config.clusters else None
+    mean, std = mean_std(whole.info, config.statistics)
+    first = Source(
+        whole,
+        index,
+        split,
+        method.pairing,
+        method.plain_views,
+        mean,
+        std,
+        label=_labels(index, method.kind) if method.needs_label else None,
+        geo=geo,
+        gsd=_gsd(index, method.kind) if method.needs_gsd else None,
+    )
+    if method.second is None:
+        return first, None
+    assert config.data2 is not None  # TrainConfig has seen to it
+    whole, index, split = _rows(config.data2, config.split2)
+    bands = (len(first.whole.info.bands), len(whole.info.bands))
+    if bands[0] != bands[1]:
+        raise ConfigError(
+            f"{config.data2}: has {bands[1]} bands, {config.data} has {bands[0]}; one encoder takes both, so give sets "
+            "with the same bands"
+        )
+    if len(index) < config.batch:
+        raise ConfigError(
+            f"{config.data2}: has {len(index)} samples, less than a batch of {config.batch}; use a smaller --batch"
+        )
+    mean, std = mean_std(whole.info, config.statistics)
+    second = Source(whole, index, split, method.second, (), mean, std, label=_labels(index, method.kind))
+    return first, second
+
+
+def _rows(where: str, split: str | None) -> tuple[Index, Index, str | None]:
+    index = Index.open(where)
+    split = split or ("train" if "train" in index.info.splits else None)
+    return index, index.where(split=split) if split else index, split
+
+
+def _labels(index: Index, kind: str) -> Tensor:
+    column = index.table["label"]
+    if column.null_count:
+        raise ConfigError(
+            f"{index.store}: {column.null_count} of {len(index)} views have no label, and {kind} needs one on each; "
+            "give a labelled set, or another split"
+        )
+    return torch.from_numpy(column.to_numpy().astype("int64"))
+
+
+def _gsd(index: Index, kind: str) -> Tensor:
+    gsd = torch.from_numpy(index.column("gsd_m")).float()
+    bad = (~torch.isfinite(gsd) | (gsd <= 0)).nonzero().flatten()
+    if len(bad):
+        raise ConfigError(
+            f"{index.store}: {len(bad)} of {len(index)} views have no GSD above zero (first: "
+            f"{index.keys(bad[:1].numpy())[0]}), and {kind} was told to use the true one: use --gsd simulated, or "
+            "rebuild the set with its GSD"
+        )
+    return gsd
