@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, get_args
 
 from rstrain.methods.config import MethodConfig, Pairing, RunFacts
 from rstrain.methods.gersp_config import GeRSPConfig
+from rstrain.methods.mae_config import MAEConfig, ScaleMAEConfig
 from rstrain.methods.moco_config import MoCoConfig
 from rstrain.methods.seco_config import SeCoConfig
 from rstrain.methods.supervised_config import SupervisedConfig
@@ -20,6 +21,8 @@ AnyMethod: TypeAlias = (
     MoCoConfig  # moco, moco-geo, moco-tp, moco-geo-tp
     | SeCoConfig  # seco
     | VICRegConfig  # vicreg
+    | MAEConfig  # mae
+    | ScaleMAEConfig  # scalemae
     | GeRSPConfig  # gersp
     | SupervisedConfig  # supervised
 )
@@ -27,10 +30,12 @@ AnyMethod: TypeAlias = (
 __all__ = [
     "AnyMethod",
     "GeRSPConfig",
+    "MAEConfig",
     "MethodConfig",
     "MoCoConfig",
     "Pairing",
     "RunFacts",
+    "ScaleMAEConfig",
     "SeCoConfig",
     "SupervisedConfig",
     "VICRegConfig",

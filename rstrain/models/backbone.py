@@ -1,4 +1,4 @@
-"""Backbones: images of any number of bands -> pooled features. ResNets of torchvision, anything of timm."""
+"""Backbones: images of any number of bands -> pooled features. ResNets of torchvision, anything of timm, ViTs of Scale-MAE."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ def build_backbone(
     on RGB are never tiled, averaged or cut to fit other bands.
 
     Args:
-        arch: a torchvision ResNet (`resnet18`, `wide_resnet50_2`, ...) or `timm:NAME`.
+        arch: a torchvision ResNet (`resnet18`, `wide_resnet50_2`, ...), `timm:NAME`, or `gsd:NAME`: a ViT whose positions
+            come from the resolution of each image (Scale-MAE).
         bands: channels of the input.
         pretrained_file: safetensors with torchvision's or timm's names, without a classifier.
         stem: `imagenet` is 7x7 stride 2 and a max-pool (total stride 32); `small` is 3x3 stride 2 and no pool (total
@@ -70,6 +71,8 @@ def build_backbone(
     with seeded(seed):
         if arch.startswith("timm:"):
             backbone = _from_timm(arch, bands, stem, size_px)
+        elif arch.startswith("gsd:"):
+            backbone = _from_gsd(arch, bands, stem, size_px)
         else:
             backbone = _resnet(arch, bands, stem)
     if pretrained_file is not None:
@@ -122,6 +125,22 @@ def _from_timm(arch: str, bands: int, stem: Stem, size_px: int | None) -> Backbo
     return Backbone(net, features=features, arch=arch, bands=bands)
 
 
+def _from_gsd(arch: str, bands: int, stem: Stem, size_px: int | None) -> Backbone:
+    from rstrain.models.vit import SIZES, gsd_vit
+
+    name = arch.removeprefix("gsd:")
+    if name not in SIZES:
+        raise ConfigError(
+            _unknown(arch, [f"gsd:{n}" for n in SIZES], "a plain ViT such as timm:vit_base_patch16_224")
+        )
+    if stem != "imagenet":
+        raise ConfigError(
+            f"stem={stem} is for torchvision ResNets; {arch} has its own: leave stem at imagenet"
+        )
+    net = gsd_vit(name, bands, size_px)
+    return Backbone(net, features=int(net.embed_dim), arch=arch, bands=bands)
+
+
 def _unknown(arch: str, known: list[str], other: str) -> str:
     near = difflib.get_close_matches(arch.removeprefix("timm:"), known, n=3, cutoff=0.4) or known[:3]
     hint = f"did you mean {', '.join(near)}? " if near else ""
@@ -167,6 +186,8 @@ def _first_conv_key(backbone: Backbone) -> str:
     if backbone.arch.startswith("timm:"):
         name = cast("dict[str, str]", getattr(backbone.net, "default_cfg", {})).get("first_conv", "")
         return f"{name}.weight"
+    if backbone.arch.startswith("gsd:"):
+        return "patch_embed.proj.weight"
     return "conv1.weight"
 
 
