@@ -10,6 +10,7 @@ import typer
 
 from rstrain.config import TrainConfig, config_for
 from rstrain.evals.config import EvalConfig, KnnConfig, LinearConfig
+from rstrain.interop.families import FAMILIES, Target
 from rstrain.methods import method_kinds
 from shards import console
 
@@ -79,6 +80,61 @@ def knn(config: KnnConfig, json: console.Json = False) -> None:
 def linear(config: LinearConfig, json: console.Json = False) -> None:
     """A linear classifier on frozen features; for places with several views also the temporal vote."""
     _evaluate(config, json)
+
+
+@app.command()
+def convert(
+    source: Annotated[
+        Path | None, typer.Argument(metavar="IN", help="checkpoint of another program, .pth or .safetensors")
+    ] = None,
+    out: Annotated[Path | None, typer.Argument(help="backbone file to write, .safetensors")] = None,
+    family: Annotated[
+        str | None, typer.Option("--from", "--family", help=f"whose checkpoint it is: {', '.join(FAMILIES)}")
+    ] = None,
+    arch: Annotated[
+        str | None, typer.Option(help="resnet50, timm:NAME, ...; by default told from the shapes")
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="side of the input, pixels; positions of a vision transformer are fitted to it"
+        ),
+    ] = None,
+    mean: Annotated[
+        list[float] | None, typer.Option(help="subtracted in training, 0 to 255, once a band")
+    ] = None,
+    std: Annotated[
+        list[float] | None, typer.Option(help="divided by in training, 0 to 255, once a band")
+    ] = None,
+    families: Annotated[bool, typer.Option("--list", help="what can be converted, and nothing else")] = False,
+    json: console.Json = False,
+) -> None:
+    """Turn a checkpoint of another program into a backbone that eval takes; loads are strict."""
+    if families:
+        rows = {name: entry.about for name, entry in FAMILIES.items()}
+        text = "\n".join(f"{name:<12} {about}" for name, about in rows.items())
+        console.emit(rows, text + "\n\nnext: rstrain convert IN OUT.safetensors --from NAME", as_json=json)
+        return
+    if source is None or out is None:
+        raise typer.BadParameter("give two files, or --list", param_hint="IN OUT")
+    from rstrain.interop.convert import convert
+
+    done = convert(source, out, family=family, arch=arch, size=size, mean=mean or (), std=std or ())
+    console.emit(done.to_dict(), done.summary(), as_json=json)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="run folder or backbone file")],
+    out: Annotated[Path, typer.Argument(help="file to write, .safetensors or .pth; a card goes beside it")],
+    to: Annotated[Target, typer.Option(help="whose model shall load it")] = "torchvision",
+    json: console.Json = False,
+) -> None:
+    """Write plain weights for others, with a model card."""
+    from rstrain.interop.export import export
+
+    done = export(run, out, to=to)
+    console.emit(done.to_dict(), done.summary(), as_json=json)
 
 
 @app.command()

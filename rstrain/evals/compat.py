@@ -29,6 +29,19 @@ def scalemae_gallery(train: Tensor, label: Tensor, batch: int) -> tuple[Tensor, 
     return kept, labels
 
 
+def scalemae_input(
+    images: Tensor, side: int, *, base: float = 1.0, relative: bool = False, reference: int = 224
+) -> tuple[Tensor, Tensor]:
+    """What Scale-MAE's `eval/knn.py` hands its encoder: images [B, C, side, side] and a resolution each, [B].
+
+    Images are resized by area (to a larger side by repeating pixels). The resolution is `base`, and with `relative`
+    (its `--eval_gsd`) `base` times reference / side: the ground distance grows as the side shrinks.
+    """
+    resized = F.interpolate(images, size=(side, side), mode="area")
+    res = base * (reference / side if relative else 1.0)
+    return resized, torch.full((len(images),), res, device=images.device)
+
+
 def padded_majority(train: Tensor, label: Tensor, test: Tensor, *, k: int, classes: int) -> Tensor:
     """Majority votes of the city study's index search: neighbours that do not exist count the last gallery label."""
     inside = min(k, len(train))
