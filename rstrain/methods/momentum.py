@@ -149,7 +149,8 @@ class MomentumMethod(Method):
 
     def keep(self, joined: Tensor) -> None:
         """Let the keys of a micro-batch, [W * B, ...] of all ranks, wait for `after_step`."""
-        self._pending.append(joined.unflatten(0, (distributed.world_size(), -1)))
+        world = distributed.world_size()
+        self._pending.append(joined.view(world, len(joined) // world, *joined.shape[1:]))
 
     def check_batch(self, local: int) -> None:
         """Refuse a micro-batch that batch-norm splits or the queue cannot take, before anything moves.
