@@ -100,7 +100,7 @@ class TrainConfig(Config):
 
     @pydantic.field_serializer("method")
     def _dump_method(self, method: MethodConfig) -> dict[str, Any]:
-        return method.model_dump(mode="json")  # all fields of the kind, not only those of the base
+        return method.model_dump(mode="json", exclude_none=True)  # fields of the kind, not only of the base
 
     @pydantic.model_validator(mode="after")
     def _agree(self) -> TrainConfig:
