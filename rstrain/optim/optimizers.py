@@ -9,7 +9,7 @@ from torch import nn
 
 from rstrain.optim.config import OptimConfig
 from rstrain.optim.lars import LARS
-from rstrain.optim.layers import layer_scales
+from rstrain.optim.layers import layer_groups, layer_scales
 from shards.errors import ConfigError
 
 
@@ -45,9 +45,14 @@ def _groups(config: OptimConfig, module: nn.Module) -> list[dict[str, Any]]:
     The first has the highest rate: it is the one that is logged.
     """
     scales: dict[str, float] = {}
+    if (
+        config.layer_decay != 1.0 and config.optimizer == "adamw"
+    ):  # as MAE's fine-tuning, tokens without decay
+        groups = layer_groups(module, decay=config.layer_decay, weight_decay=config.weight_decay)
+        return sorted(groups, key=lambda group: -float(group["lr_scale"]))
     if config.layer_decay != 1.0:
         scales = layer_scales(module, config.layer_decay)
-    groups: dict[tuple[float, bool], dict[str, Any]] = {}
+    shared: dict[tuple[float, bool], dict[str, Any]] = {}
     for name, p in module.named_parameters():
         if not p.requires_grad:
             continue
@@ -56,8 +61,8 @@ def _groups(config: OptimConfig, module: nn.Module) -> list[dict[str, Any]]:
         new = {"params": [], "weight_decay": config.weight_decay if decays else 0.0}
         if scales:
             new["lr_scale"] = scale
-        groups.setdefault((scale, decays), new)["params"].append(p)
-    return [groups[key] for key in sorted(groups, reverse=True)]
+        shared.setdefault((scale, decays), new)["params"].append(p)
+    return [shared[key] for key in sorted(shared, reverse=True)]
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
