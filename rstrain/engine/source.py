@@ -42,6 +42,16 @@ class Source:
         """How many classes the data set names."""
         return len(self.whole.info.classes) or None
 
+    @property
+    def top_label(self) -> int | None:
+        """Largest label of its rows."""
+        return None if self.label is None else int(self.label.max())
+
+    @property
+    def dates_per_place(self) -> int:
+        """Views of the place that has most of them."""
+        return int(self.index.places()[1].max(initial=0))
+
     def steps(self, config: TrainConfig, world: World, seed: int) -> StepData:
         """Its batches, by step."""
         data = DataConfig(

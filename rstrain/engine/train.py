@@ -113,6 +113,9 @@ class _Run:
             classes=self.source.classes,
             geo_classes=self.source.geo.count if self.source.geo else None,
             second_classes=self.second.classes if self.second else None,
+            top_label=self.source.top_label,
+            second_top_label=self.second.top_label if self.second else None,
+            dates_per_place=self.source.dates_per_place,
         )
         self.method: Method = config.method.create(backbone, facts).to(world.device)
         if config.channels_last:
@@ -172,6 +175,8 @@ class _Run:
                         run, step=self.step, wandb_project=self.config.wandb, config=self.config.to_dict()
                     )
                 )
+                if (scaling := self.config.optim.scaling(self.config.batch)) is not None:
+                    say(scaling)
                 if 0 < self.step < self.steps:
                     say(f"going on from step {self.step} of {self.steps}")
                 bar = stack.enter_context(progress("pretrain", self.steps, "steps", done=self.step))
@@ -221,7 +226,7 @@ class _Run:
         """One optimiser step; answers whether to save and whether to leave, the same on all ranks."""
         config = self.config
         epoch = self.step * config.batch / self.samples
-        set_lr(self.optimizer, config.optim.lr_at(epoch, config.epochs))
+        set_lr(self.optimizer, config.optim.lr_at(epoch, config.epochs, batch=config.batch))
         torch.manual_seed(int(address(_TORCH, config.seed, self.step, self.world.rank)) >> 1)
         self.method.before_step()
         parts = self._parts(host)

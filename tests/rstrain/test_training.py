@@ -8,21 +8,19 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from builders import Place, build_set, pattern
-from safetensors.numpy import load_file
+from runs import kill_at, same_end, start
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from rstrain import distributed
 from rstrain.config import TrainConfig, config_for, load_config
 from rstrain.engine import checkpoint
 from rstrain.engine.folder import locked
-from rstrain.engine.log import read_metrics
 from rstrain.engine.probe import Probe
 from rstrain.engine.stop import StopSignals
 from rstrain.engine.train import TrainingError, pretrain
@@ -68,41 +66,6 @@ def config(data: Path, **changes: Any) -> TrainConfig:
         "augment": {"size": 32},
     }
     return config_for("moco-geo-tp").build(**(values | changes))
-
-
-def start(config: TrainConfig, out: Path) -> subprocess.Popen[str]:
-    """The command in a process of its own."""
-    file = out.with_suffix(".toml")
-    file.write_text(config.to_toml())
-    command = [sys.executable, "-m", "rstrain", "pretrain", config.method.kind, "--config", str(file)]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.Popen(
-        [*command, "--out", str(out)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=env
-    )
-
-
-def kill_at(process: subprocess.Popen[str], out: Path, step: int, number: signal.Signals) -> int:
-    last = out / "checkpoints" / "last.json"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        if last.exists() and json.loads(last.read_text())["step"] >= step:
-            break
-        time.sleep(0.005)
-    process.send_signal(number)
-    process.communicate(timeout=60)
-    return process.returncode
-
-
-def same_end(a: Path, b: Path) -> None:
-    """Every number of the log and every weight, bit for bit."""
-    first, second = (
-        [{k: v for k, v in r.items() if k not in ("samples_per_s", "data_wait")} for r in read_metrics(run)]
-        for run in (a, b)
-    )
-    assert first == second and first
-    x, y = (load_file(run / "backbone.safetensors") for run in (a, b))
-    assert x.keys() == y.keys()
-    assert all((x[key] == y[key]).all() for key in x)
 
 
 @pytest.mark.slow

@@ -1,0 +1,99 @@
+"""What holds for every method: it learns from shards, is killed for real, and ends as if it had not been."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from builders import Place, build_set, pattern
+from runs import kill_at, same_end, start
+
+from rstrain.config import TrainConfig, config_for
+from rstrain.engine.log import read_metrics
+from rstrain.engine.train import pretrain
+from rstrain.methods import method_kinds
+from shards.errors import UserError
+
+torch.set_num_threads(1)
+VIT = {"arch": "timm:test_vit", "augment": {"size": 32}}
+SMALL: dict[str, dict[str, Any]] = {
+    "moco": {"method": {"queue": 64, "bn_splits": 2}},
+    "seco": {"method": {"queue": 64}},
+    "vicreg": {"method": {"expander": "32-32-32"}},
+    "mae": VIT,
+    "scalemae": {"arch": "gsd:vit_tiny_patch16_224", "augment": {"size": 64, "window": None}},
+    "gersp": {"method": {"queue": 64}},
+    "supervised": {},
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("methods")
+    places = [Place([pattern(10 * i + v, 72, 72) for v in range(1 + i % 4)], label=i % 3) for i in range(40)]
+    build_set(folder / "set", places, ending="jpg", samples_per_shard=20)
+    labelled = [Place([pattern(9000 + i, 72, 72)], label=i % 5) for i in range(50)]
+    build_set(folder / "labelled", labelled, ending="jpg", samples_per_shard=30)
+    return folder
+
+
+def config(kind: str, data: Path, **changes: Any) -> TrainConfig:
+    values: dict[str, Any] = {
+        "data": str(data / "set"),
+        "arch": "timm:test_resnet",
+        "batch": 16,
+        "epochs": 2.5,
+        "log_every": 2,
+        "device": "cpu",
+        "threads": 1,
+        "augment": {"size": 32},
+        "optim": {"lr": 0.01, "warmup_epochs": 0, "schedule": "cosine"},
+    }
+    if method_kinds()[kind](kind=kind).second:
+        values["data2"] = str(data / "labelled")
+    return config_for(kind).build(**(values | SMALL[kind] | changes))
+
+
+def test_every_kind_is_tried() -> None:
+    assert {kind.split("-")[0] for kind in method_kinds()} == set(SMALL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", SMALL)
+def test_killed_and_resumed_it_ends_the_same(kind: str, data: Path, tmp_path: Path) -> None:
+    calm, out = tmp_path / "calm", tmp_path / "killed"
+    assert pretrain(config(kind, data, workers=0), calm).finished
+    often = config(kind, data, workers=1, save_minutes=0.0001, keep=2)
+    assert kill_at(start(often, out), out, 3, signal.SIGKILL) == -signal.SIGKILL
+    assert pretrain(config(kind, data, workers=2), out).finished
+    same_end(out, calm)
+    assert all(0.0 < record["embedding_std"] < 2.0 for record in read_metrics(calm))
+
+
+def test_the_second_set_is_part_of_the_run(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    short = {"epochs": 0.5, "workers": 0}
+    assert pretrain(config("gersp", data, **short), out).finished
+    other = [Place([pattern(i, 72, 72)], label=i % 5) for i in range(50)]
+    build_set(tmp_path / "other", other, ending="jpg")
+    with pytest.raises(UserError, match="is not the data that"):
+        pretrain(config("gersp", data, data2=str(tmp_path / "other"), **short), out)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "said"),
+    [
+        ("moco", {"data2": "elsewhere"}, "reads one data set"),
+        ("gersp", {"data2": None}, "give the second with --data2"),
+        ("gersp", {"batch": 64}, "less than a batch of 64"),
+        ("scalemae", {"method": {"gsd": "true"}}, "have no GSD above zero"),
+    ],
+)
+def test_what_does_not_go_together(
+    kind: str, changes: dict[str, Any], said: str, data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=said):
+        pretrain(config(kind, data, workers=0, **changes), tmp_path / "run")
