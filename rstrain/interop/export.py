@@ -70,6 +70,11 @@ def _stock(facts: BackboneFacts, to: Target) -> tuple[dict[str, Tensor], str]:
         raise ConfigError(
             f"stem={facts.stem} is ours alone: {to} has no such {facts.arch}; train with --stem imagenet to export it"
         )
+    if facts.arch.startswith("gsd:"):
+        raise ConfigError(
+            f"{facts.arch} computes its positions from the ground distance, as no model of {to} does: use the backbone "
+            "file itself"
+        )
     if to == "torchvision":
         import torchvision
         from torch import nn

@@ -195,6 +195,8 @@ def test_scale_mae_needs_no_table(tmp_path: Path) -> None:
     assert any("pos_embed" in note for note in done.notes)
     backbone, _ = load_backbone(out)
     assert torch.equal(backbone.net.state_dict()["norm.bias"], vit()["norm.bias"])
+    with pytest.raises(ConfigError, match="computes its positions from the ground distance"):
+        export(out, tmp_path / "plain.pth", to="timm")
     torch.save({name: t for name, t in vit().items() if name != "pos_embed"}, source)
     assert convert(source, out, family="scalemae").facts.size == 224, "torchgeo stores no table"
 
