@@ -62,7 +62,7 @@ class Quickstart(Pipeline):
             },
             "augment": {
                 "size": self.size,
-                "resize": None,
+                "resize": 0,
                 "center_crop": False,
                 "scale": (0.3, 1.0),
                 "blur": 0.0,

@@ -23,6 +23,16 @@ class Config(pydantic.BaseModel):
         defer_build=True,  # building a validator reads the metadata of every installed package; `--help` needs none
     )
 
+    @pydantic.model_validator(mode="after")
+    def _can_be_written(self) -> Self:
+        """TOML has no null: None is what is left out, and what is left out comes back as the default."""
+        for name, field in type(self).model_fields.items():
+            if field.is_required() or getattr(self, name) is not None:
+                continue
+            if field.get_default(call_default_factory=True) is not None:
+                raise ValueError(f"{name}: cannot be None; leave it out for its default, {field.default!r}")
+        return self
+
     @classmethod
     def build(cls, where: str = "options", /, **values: Any) -> Self:
         """Validate `values`.

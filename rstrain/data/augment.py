@@ -177,13 +177,12 @@ def draw(
     resized_h, resized_w = resized(np.asarray(height, np.int64), np.asarray(width, np.int64), config.resize)
     frame_h, frame_w = resized_h, resized_w
     if config.center_crop:
-        assert config.resize is not None
         frame_h, frame_w = (np.minimum(side, config.resize) for side in (resized_h, resized_w))
     frame_top, frame_left = (
         np.rint((whole - part) / 2.0).astype(np.int64)
         for whole, part in ((resized_h, frame_h), (resized_w, frame_w))
     )
-    if config.window is not None:
+    if config.window:
         frame_h = frame_w = np.minimum(np.minimum(resized_h, resized_w), config.window)
         u = uniform(_WINDOW, *where, count=2)
         frame_top = (u[..., 0] * (resized_h - frame_h + 1)).astype(np.int64)
@@ -223,9 +222,9 @@ def draw(
     )
 
 
-def resized(height: Ints, width: Ints, short: int | None) -> tuple[Ints, Ints]:
-    """Size after torchvision's `Resize(short)`: the short side becomes `short`, the long one is rounded down."""
-    if short is None:
+def resized(height: Ints, width: Ints, short: int) -> tuple[Ints, Ints]:
+    """Size after torchvision's `Resize(short)`: the short side becomes `short`, the long one is rounded down; 0 changes nothing."""
+    if not short:
         return height, width
     least = np.minimum(height, width)
     return (

@@ -20,14 +20,15 @@ class AugmentConfig(Config):
     size: int = Field(224, ge=8, le=4096, description="side of a view, pixels")
     scale: tuple[float, float] = Field((0.2, 1.0), description="area of the crop, share of the image")
     ratio: tuple[float, float] = Field((3 / 4, 4 / 3), description="width over height of the crop")
-    resize: int | None = Field(
-        None, ge=8, description="crop as if the short side had been resized to this, pixels"
+    resize: int = Field(
+        0, ge=0, description="crop as if the short side had been resized to this, pixels; 0: as stored"
     )
     center_crop: bool = Field(False, description="crop inside the central square of side `resize` only")
-    window: int | None = Field(
-        None,
-        ge=8,
-        description="crop inside a random square of this side, pixels of the image; a smaller image is its own square",
+    window: int = Field(
+        0,
+        ge=0,
+        description="crop inside a random square of this side, pixels of the image, or of its short side where that is "
+        "less; 0: anywhere",
     )
     hflip: float = Field(0.5, ge=0, le=1, description="probability of a mirror image, left to right")
     vflip: float = Field(0.0, ge=0, le=1, description="probability of a mirror image, top to bottom")
@@ -74,9 +75,9 @@ class AugmentConfig(Config):
         ):
             if not 0 < low <= high <= top:
                 raise ValueError(f"{name}={low:g},{high:g}: expected 0 < first <= second <= {top:g}")
-        if self.window is not None and self.resize is not None:
+        if self.window and self.resize:
             raise ValueError("window is in pixels of the image: leave out resize")
-        if self.center_crop and self.resize is None:
+        if self.center_crop and not self.resize:
             raise ValueError("center_crop needs resize: the side of the central square")
         if self.color == "exact" and self.where == "device":
             raise ValueError("color=exact runs in the worker (it is PIL's): use where=auto, or color=folded")

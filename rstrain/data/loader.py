@@ -116,7 +116,7 @@ def exact_view(pixels: Pixels, view: Params, config: AugmentConfig) -> Pixels:
     from torchvision.transforms import functional as F
 
     image = Image.fromarray(pixels)
-    if config.resize is not None:
+    if config.resize:
         image = F.resize(image, config.resize)
     top, left = int(view.frame_top + view.top), int(view.frame_left + view.left)
     box = (top, left, int(view.height), int(view.width))

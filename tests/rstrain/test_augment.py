@@ -77,7 +77,7 @@ def test_jitter_flip_and_blur_have_the_probabilities_asked() -> None:
 def test_boxes_lie_inside_and_depend_on_their_address_alone(
     height: int, width: int, square: tuple[int, bool] | None, seed: int
 ) -> None:
-    resize, center = square or (None, False)
+    resize, center = square or (0, False)
     config = AugmentConfig(resize=resize, center_crop=center, scale=(0.08, 1.0))
     rows = np.arange(20)
     p = draw(config, seed, 3, rows, np.arange(2)[:, None], height=height, width=width)

@@ -11,7 +11,8 @@ import torch
 from builders import Place, build_set, pattern
 from runs import kill_at, same_end, start
 
-from rstrain.config import TrainConfig, config_for
+from pipelines.quickstart import Quickstart
+from rstrain.config import TrainConfig, config_for, load_config
 from rstrain.engine.log import read_metrics
 from rstrain.engine.train import pretrain
 from rstrain.methods import method_kinds
@@ -24,7 +25,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "seco": {"method": {"queue": 64}},
     "vicreg": {"method": {"expander": "32-32-32"}},
     "mae": VIT,
-    "scalemae": {"arch": "gsd:vit_tiny_patch16_224", "augment": {"size": 64, "window": None}},
+    "scalemae": {"arch": "gsd:vit_tiny_patch16_224", "augment": {"size": 64, "window": 0}},
     "gersp": {"method": {"queue": 64}},
     "supervised": {},
 }
@@ -59,6 +60,15 @@ def config(kind: str, data: Path, **changes: Any) -> TrainConfig:
 
 def test_every_kind_is_tried() -> None:
     assert {kind.split("-")[0] for kind in method_kinds()} == set(SMALL)
+
+
+def test_a_run_reads_back_the_config_it_wrote(data: Path, tmp_path: Path) -> None:
+    """Else an interrupted run would find that it is another one."""
+    written = [config(kind, data) for kind in SMALL] + list(Quickstart().train(tmp_path).values())
+    for number, one in enumerate(written):
+        path = tmp_path / f"{number}.toml"
+        path.write_text(one.to_toml())
+        assert load_config(path) == one
 
 
 @pytest.mark.slow

@@ -41,6 +41,15 @@ def test_toml_is_a_round_trip(name: str, size: int, rate: float) -> None:
     assert Outer(**tomllib.loads(config.to_toml())) == config
 
 
+def test_none_is_refused_where_a_file_would_read_back_a_default() -> None:
+    class Hidden(Config):
+        resize: int | None = 448
+
+    with pytest.raises(ConfigError, match="resize: cannot be None; leave it out for its default, 448"):
+        Hidden.build(resize=None)
+    assert Outer(name="x", place=None).place is None
+
+
 def test_a_file_is_the_base_and_given_values_override_it(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_text('name = "file"\nsize = 7\n')
