@@ -109,6 +109,11 @@ class TrainConfig(Config):
                 f"{self.method.kind} needs --clusters: make the centroids with `rsdata geocluster DATA clusters.csv` and "
                 "give the clusters.json written beside it"
             )
+        if self.optim.warmup_epochs and self.optim.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs={self.optim.warmup_epochs:g} is not shorter than epochs={self.epochs:g}: the learning rate "
+                "would never reach its peak; give a shorter --warmup-epochs"
+            )
         if self.method.second is not None and self.data2 is None:
             raise ValueError(f"{self.method.kind} reads two data sets at once: give the second with --data2")
         if self.method.second is None and self.data2 is not None:
@@ -126,6 +131,11 @@ class TrainConfig(Config):
                 f"batch={self.batch} is larger than the {samples} samples of the split: use a smaller batch"
             )
         return max(1, int(self.epochs * samples) // self.batch)
+
+    @property
+    def input_px(self) -> int:
+        """Side of the encoder's input, pixels."""
+        return self.method.input_px(self.augment.size)
 
     def weights_matter(self) -> dict[str, Any]:
         """The part of the config on which the weights depend."""

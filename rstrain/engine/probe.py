@@ -66,7 +66,7 @@ class Probe:
             test_rows=self.queries,
             mean=self.mean,
             std=self.std,
-            size=self.config.augment.size,
+            size=self.config.input_px,
             device=world.device,
             amp=self.config.precision == "bf16",
             seed=self.config.seed,

@@ -102,7 +102,7 @@ class _Run:
             config.arch,
             len(self.source.mean),
             stem=config.stem,
-            size_px=config.augment.size,
+            size_px=config.input_px,
             seed=config.seed,
         )
         facts = RunFacts(
@@ -312,7 +312,7 @@ class _Run:
             band_names=tuple(band.name for band in self.source.whole.info.bands),
             mean=self.source.mean,
             std=self.source.std,
-            size=config.augment.size,
+            size=config.input_px,
             stem=config.stem,
             method=config.method.kind,
             dataset_fingerprint=self.source.whole.info.fingerprint,

@@ -74,6 +74,10 @@ class MethodConfig(Config):
         """Views of the second data set (`--data2`) that goes into each step; None for methods of one data set."""
         return None
 
+    def input_px(self, view_px: int) -> int:
+        """Side of what the encoder sees of a view of side `view_px`, pixels."""
+        return view_px
+
     @property
     def needs_geo(self) -> bool:
         """Whether each sample must carry a geo cluster."""

@@ -131,6 +131,10 @@ class ScaleMAEConfig(MaskedConfig):
     shared_head: bool = Field(False, description="one head for both bands")
     progressive: bool = Field(False, description="the fine branch goes on from the coarse one")
 
+    def input_px(self, view_px: int) -> int:
+        """The encoder sees the view at half its side; the decoder rebuilds the whole."""
+        return view_px // 2
+
     @property
     def needs_gsd(self) -> bool:
         """Whether each sample must carry its true GSD."""
