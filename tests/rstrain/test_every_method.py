@@ -11,6 +11,9 @@ import torch
 from builders import Place, build_set, pattern
 from runs import kill_at, same_end, start
 
+from pipelines.all import PIPELINES
+from pipelines.from_shards import FromShards
+from pipelines.geography_aware import GeographyAware
 from pipelines.quickstart import Quickstart
 from rstrain.config import TrainConfig, config_for, load_config
 from rstrain.engine.log import read_metrics
@@ -65,6 +68,11 @@ def test_every_kind_is_tried() -> None:
 def test_a_run_reads_back_the_config_it_wrote(data: Path, tmp_path: Path) -> None:
     """Else an interrupted run would find that it is another one."""
     written = [config(kind, data) for kind in SMALL] + list(Quickstart().train(tmp_path).values())
+    for size in ("full", "small"):
+        written.append(GeographyAware.build(size=size).train(tmp_path))
+        recipes = [kind for kind in PIPELINES.values() if issubclass(kind, FromShards)]
+        assert len(recipes) == 4
+        written += [kind.build(size=size).train() for kind in recipes]
     for number, one in enumerate(written):
         path = tmp_path / f"{number}.toml"
         path.write_text(one.to_toml())
