@@ -12,13 +12,13 @@ def read(data: bytes) -> pa.Table:
     """All rows of a file held in memory.
 
     Not `pq.read_table`: it imports pandas, a second for each process, and scans in the background; a short-lived
-    process that exits meanwhile is now and then aborted (exit code 134).
+    process that exits while arrow's threads start is now and then aborted (exit code 134), so none is started.
 
     Raises:
         ValueError: these bytes are no Parquet file.
     """
-    with pq.ParquetFile(pa.BufferReader(data)) as file:
-        return file.read()
+    with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
+        return file.read(use_threads=False)
 
 
 def to_bytes(table: pa.Table, *, rows_per_group: int | None = None) -> bytes:
