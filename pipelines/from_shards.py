@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,11 @@ from rstrain.evals.config import EvalConfig, KnnConfig, LinearConfig
 
 
 class FromShards(Pipeline):
-    """Train one method on a shard set with its published settings, and score it."""
+    """Train one method on a shard set with its published settings, and score it.
+
+    A recipe says `kind`, `full` and `small`. No stage before it makes its data, so what the data are decides whether a
+    stage is done again.
+    """
 
     data: str = Field("data/shards", description="shard set that is trained on")
     eval_data: str | None = Field(
@@ -54,14 +59,28 @@ class FromShards(Pipeline):
     def stages(self, out: Path) -> list[Stage]:
         """Training, scores, page."""
         run = out / self.kind()
-        stages = [train_stage("train", self.train(), run, needs=())]
+        config = self.train()
+        stages = [_of(train_stage("train", config, run, needs=()), config.data, config.data2)]
         scores = self.evaluate(run)
         if scores:
-            stages.append(eval_stage("score", scores, needs=("train",)))
-        page = report_stage(
-            [run], out / "report.html", str(self.train().method.paper), needs=(stages[-1].name,)
-        )
+            stages.append(_of(eval_stage("score", scores, needs=("train",)), self.eval_data))
+        page = report_stage([run], out / "report.html", config.method.paper, needs=(stages[-1].name,))
         return [*stages, page]
+
+
+def _of(stage: Stage, *data: str | None) -> Stage:
+    """The stage, with the fingerprints of the sets it reads among what decides its result."""
+    return replace(stage, config=stage.config | {"reads": [_identity(where) for where in data if where]})
+
+
+def _identity(where: str) -> str:
+    from shards.dataset import read_info
+    from shards.errors import UserError
+
+    try:
+        return read_info(where).fingerprint
+    except UserError:  # `show` works before the set is there; training will say what is wrong with it
+        return where
 
 
 SMALL_OPTIM: dict[str, Any] = {

@@ -24,3 +24,12 @@ def test_stages_follow_each_other_and_end_with_a_page(name: str, size: str, tmp_
         assert stage.makes.is_relative_to(tmp_path)
         seen.add(stage.name)
     assert stages[-1].makes.suffix == ".html"
+
+
+def test_other_data_are_another_stage(tmp_path: Path) -> None:
+    """Else a second set under the same --out would be answered with the scores of the first."""
+    first, second = (
+        PIPELINES["seco"].build(data=data, eval_data=data).stages(tmp_path) for data in ("data/a", "data/b")
+    )
+    assert first[0].config != second[0].config
+    assert first[1].config != second[1].config

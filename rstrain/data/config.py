@@ -75,6 +75,9 @@ class AugmentConfig(Config):
         ):
             if not 0 < low <= high <= top:
                 raise ValueError(f"{name}={low:g},{high:g}: expected 0 < first <= second <= {top:g}")
+        for name, side in (("resize", self.resize), ("window", self.window)):
+            if 0 < side < 8:
+                raise ValueError(f"{name}={side}: expected 8 pixels or more, or 0")
         if self.window and self.resize:
             raise ValueError("window is in pixels of the image: leave out resize")
         if self.center_crop and not self.resize:

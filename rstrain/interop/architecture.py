@@ -35,6 +35,7 @@ def resnet_name(shapes: Shapes) -> str | None:
     found = [m for name in shapes if (m := re.match(r"layer([1-4])\.(\d+)\.", name))]
     blocks = tuple(max((int(m[2]) + 1 for m in found if int(m[1]) == k), default=0) for k in range(1, 5))
     middle = shapes.get("layer1.0.conv2.weight", ())
+    # tuples of any length are looked up; only those of the table's length can be in it
     return _RESNETS.get(("layer1.0.conv3.weight" in shapes, blocks, middle[:2]))  # type: ignore[arg-type]
 
 

@@ -65,7 +65,7 @@ def sync_batch_norms(module: nn.Module) -> None:
     if distributed.world_size() == 1:
         return
     if dist.get_backend() == "nccl":
-        nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
+        nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]  # torch has no types here
         return
     for norm in module.modules():
         if isinstance(norm, _BatchNorm):

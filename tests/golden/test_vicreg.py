@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
-from numpy.typing import NDArray
+from recorded import Arrays, TinyNet, arrays, close, tensor
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -24,35 +22,6 @@ from rstrain.optim.lars import LARS
 from rstrain.optim.optimizers import build_optimizer, set_lr
 
 torch.set_num_threads(1)
-Arrays = dict[str, NDArray[Any]]
-
-
-class TinyNet(nn.Module):
-    """The encoder of the recorded steps: conv, batch norm, ReLU, mean over the image."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, width, 3, stride=2, padding=1, bias=False)
-        self.bn = nn.BatchNorm2d(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = torch.relu(self.bn(self.conv(x))).mean(dim=(2, 3))
-        return out
-
-
-def arrays(case: Path) -> Arrays:
-    with np.load(f"{case}.npz", allow_pickle=False) as file:
-        return dict(file)
-
-
-def tensor(x: NDArray[Any]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(x))
-
-
-def close(got: Tensor | float, expected: NDArray[Any] | Tensor, atol: float, rtol: float = 1e-5) -> None:
-    torch.testing.assert_close(
-        torch.as_tensor(got).detach().double(), torch.as_tensor(expected).double(), atol=atol, rtol=rtol
-    )
 
 
 def coefficients(values: Arrays) -> dict[str, float]:
