@@ -38,6 +38,9 @@ class Status:
     name: str
     finished: bool
     items: int
+    reserves: int
+    """Planned, to stand in for items that the archive does not have."""
+    reserves_tried: int
     shards: int
     shards_done: int
     samples: int
@@ -66,6 +69,8 @@ class Status:
             f"{self.out}: {state}: {self.samples:,} samples, {self.views:,} views, {self.bytes / 1e6:,.1f} MB "
             f"of {self.items:,} planned items"
         ]
+        if self.reserves:
+            lines[0] += f", {self.reserves_tried:,} of {self.reserves:,} reserves tried"
         if self.seconds:
             lines[0] += f", {self.seconds:,.1f} s"
         if self.failures:
@@ -115,9 +120,10 @@ def build(
         wanted = _first(plan, limit)
         missing = [k for k in wanted if not _usable(store, tasks[k])]
         if missing:
+            plan.source().ready()
             store.remove(DATASET)
             _sweep(store)
-            counts = [shard.items for shard in plan.info.shards]
+            counts = [shard.rows for shard in plan.info.shards]
             behind = sum(counts[k] for k in wanted) - sum(counts[k] for k in missing)
             try:
                 total = sum(counts[k] for k in wanted)
@@ -170,6 +176,8 @@ def status(out: str | Path | Store, *, listed: int | None = LISTED, seconds: flo
         name=plan.info.name,
         finished=info is not None,
         items=plan.info.items,
+        reserves=plan.info.reserves,
+        reserves_tried=sum(task.reserves for task in tasks if task and task.done),
         shards=len(plan.info.shards),
         shards_done=len(done),
         samples=sum(shard.samples for shard in shards),

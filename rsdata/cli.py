@@ -8,6 +8,7 @@ import typer
 
 from rsdata.curate import cli as curate
 from rsdata.inspect import cli as inspect
+from rsdata.sandbox import cli as sandbox
 from rsdata.sources import kinds, table
 from rsdata.sources.base import Source
 from shards import console
@@ -89,26 +90,39 @@ def _plan(config: Source, out: Out, json: console.Json = False) -> None:
     from rsdata.plan import make_plan
 
     info = make_plan(config, out).info
+    estimate = config.estimate(info.items)
     size = "unknown size" if info.bytes is None else f"{info.bytes / 1e6:,.1f} MB"
     splits = ", ".join(f"{count:,} {split}" for split, count in info.splits().items())
     lines = [
         f"{out}: planned {info.items:,} items ({splits}), {size} to read, {len(info.shards):,} shards, "
         f"{len(info.classes)} classes",
+        *(
+            [f"  and {info.reserves:,} reserves, for items that turn out to be missing"]
+            if info.reserves
+            else []
+        ),
         *(f"  {what}: {count:,}" for what, count in info.notes.items()),
+        *(f"  about {_amount(amount)} {what.replace('_', ' ')}" for what, amount in estimate.items()),
         f"next: rsdata build {out}",
     ]
     value = {
         "out": out,
         "name": info.name,
         "items": info.items,
+        "reserves": info.reserves,
         "splits": info.splits(),
         "bytes": info.bytes,
         "shards": len(info.shards),
         "classes": info.classes,
         "notes": info.notes,
+        "estimate": estimate,
         "digest": info.plan_digest,
     }
     console.emit(value, "\n".join(lines), as_json=json)
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _run(
@@ -138,6 +152,7 @@ for _name, _source in kinds().items():
 
 curate.register(app)
 inspect.register(app)
+sandbox.register(app)
 
 
 def main() -> None:

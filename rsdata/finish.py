@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from rsdata.plan import Plan
 from rsdata.task import Task, columns_of, failures_name, index_name
 from shards import dataset, index, parquet
@@ -43,17 +41,21 @@ def finish(plan: Plan, tasks: list[Task]) -> DatasetInfo:
     tables = [_read(store, index_name(k)) for k, task in enumerate(tasks) if task.shard is not None]
     extra = columns_of(source)
     table = pa.concat_tables([index.table_of([], extra), *tables]).combine_chunks()
-    statistics, of = _statistics(plan, tasks)
+    members = source.set_members()
+    if members is None:
+        members = _members(table, [Band(name=name, wavelength_nm=nm) for name, nm in source.bands])
+    statistics, of = _statistics(plan, tasks, [band.name for member in members for band in member.bands])
     notes: Counter[str] = Counter()
     for task in tasks:
         notes.update(task.notes)
+        notes.update({"reserves tried": task.reserves} if task.reserves else {})
     splits = Counter(table["split"].to_pylist())
     labels = Counter(table["label"].drop_null().to_pylist())
     info = DatasetInfo(
         name=plan.info.name,
         source=source.kind,
         made_by=f"rsdata {_version()}",
-        members=_members(table, [Band(name=name, wavelength_nm=nm) for name, nm in source.bands]),
+        members=members,
         classes=plan.info.classes,
         samples=sum(shard.samples for shard in shards),
         views=table.num_rows,
@@ -101,16 +103,16 @@ def _only(values: set[int]) -> int | None:
     return next(iter(values)) if len(values) == 1 else None
 
 
-def _statistics(plan: Plan, tasks: list[Task]) -> tuple[list[BandStats], str]:
+def _statistics(plan: Plan, tasks: list[Task], bands: list[str]) -> tuple[list[BandStats], str]:
     """Of the train split, or of everything where no train sample is."""
     histograms = [
-        (shard.split, Histogram(np.array(task.histogram, np.int64)))
+        (shard.split, Histogram.load(task.histogram))
         for shard, task in zip(plan.info.shards, tasks, strict=True)
         if task.histogram is not None
     ]
     train = [histogram for split, histogram in histograms if split == "train"]
     total = Histogram.total(train or [histogram for _, histogram in histograms])
-    names = [name for name, _ in plan.source().bands]
+    names = list(dict.fromkeys(bands))  # kinds of members that stand for each other have the same bands
     return ([] if total is None else total.stats(names)), "train" if train else "all"
 
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 from pydantic import Field
 
 from rsdata.sources import source_of
-from rsdata.sources.base import Item, Listing, Source
+from rsdata.sources.base import Item, Listing, Row, Source
 from shards.config import Config
 from shards.errors import ConfigError, ShardError
 from shards.sample import clean_key
@@ -32,7 +32,13 @@ class PlannedShard(Config):
     name: str
     split: str
     items: int
+    reserves: int = Field(0, description="items that stand in for those which the archive does not have")
     bytes: int | None = Field(description="of the files it is made from; null where unknown")
+
+    @property
+    def rows(self) -> int:
+        """Items and reserves: its rows in the plan."""
+        return self.items + self.reserves
 
 
 class PlanInfo(Config):
@@ -50,6 +56,11 @@ class PlanInfo(Config):
     def items(self) -> int:
         """Items over all shards."""
         return sum(shard.items for shard in self.shards)
+
+    @property
+    def reserves(self) -> int:
+        """Reserves over all shards."""
+        return sum(shard.reserves for shard in self.shards)
 
     @property
     def bytes(self) -> int | None:
@@ -103,12 +114,11 @@ class Plan:
         return source_of(self.info.source, self.store.path(NAME))
 
     def items(self, shard: int) -> list[Item]:
-        """The items of a shard, in order."""
+        """The items of a shard, in order; then its reserves."""
         from rsdata.plan_file import read_items
 
-        start = sum(s.items for s in self.info.shards[:shard])
-        stop = start + self.info.shards[shard].items
-        return read_items(_file(self.store), start, stop)
+        start = sum(s.rows for s in self.info.shards[:shard])
+        return read_items(_file(self.store), start, start + self.info.shards[shard].rows)
 
     def check_is(self, other: PlanInfo) -> None:
         """Refuse a folder that was planned otherwise.
@@ -140,17 +150,20 @@ def make_plan(source: Source, out: str | Path | Store) -> Plan:
     listing = source.listing()
     if not listing.items:
         raise ConfigError(f"{source.kind}: found no items to plan; check the options")
-    items = _with_keys(listing.items, source.kind)
+    items = _with_keys(listing.items + listing.reserves, source.kind)
+    spare = {item.id for item in listing.reserves}
+    reserves = [item for item in items if item.id in spare]
+    items = [item for item in items if item.id not in spare]
     if source.limit is not None:
         items = _draw(items, source.limit, source.seed)
-    shards, numbers, items = _cut(source, items)
+    shards, rows = _deal(*_cut(source, items), reserves)
     info = PlanInfo(
         name=source.set_name(),
         source=_absolute(source).to_dict(),
         classes=listing.classes,
         notes=dict(sorted(listing.notes.items())),
         shards=shards,
-        plan_digest=_digest(source, listing, items, numbers),
+        plan_digest=_digest(source, listing, rows),
     )
     if store.exists(NAME):
         plan = Plan.open(store)
@@ -160,7 +173,7 @@ def make_plan(source: Source, out: str | Path | Store) -> Plan:
     elif store.exists("dataset.json"):
         raise ConfigError(f"{store}: holds a shard set that was not planned here; choose another folder")
     store.make()
-    store.write(NAME, to_bytes(items, numbers, info.model_dump(mode="json")))
+    store.write(NAME, to_bytes(rows, info.model_dump(mode="json")))
     return Plan(store, info)
 
 
@@ -208,14 +221,13 @@ def _draw(items: list[Item], limit: int, seed: int) -> list[Item]:
     return [item for item, p in zip(items, place, strict=True) if p < limit]
 
 
-def _cut(source: Source, items: list[Item]) -> tuple[list[PlannedShard], list[int], list[Item]]:
-    """Shuffle within each split, then cut into shards of nearly equal counts."""
+def _cut(source: Source, items: list[Item]) -> tuple[list[PlannedShard], list[list[Item]]]:
+    """Shuffle within each split, then cut into shards of nearly equal counts; answers the items of each too."""
     from shards.random import permute, stream
 
     splits = list(dict.fromkeys(item.split for item in items))
     shards: list[PlannedShard] = []
-    numbers: list[int] = []
-    ordered: list[Item] = []
+    held: list[list[Item]] = []
     for split in splits:
         part = [item for item in items if item.split == split]
         origin = permute(
@@ -223,12 +235,12 @@ def _cut(source: Source, items: list[Item]) -> tuple[list[PlannedShard], list[in
         )
         part = [part[i] for i in origin]
         sizes = [sum(item.sizes) if item.sizes else None for item in part]
-        size = source.samples_per_shard or _samples_per_shard(sizes)
+        size = source.shard_size() or _samples_per_shard(sizes)
         suffix = f"-{split}" if len(splits) > 1 else ""
         for k, start in enumerate(range(0, len(part), size)):
             known = [s for s in sizes[start : start + size] if s is not None]
-            count = len(part[start : start + size])
-            numbers += [len(shards)] * count
+            held.append(part[start : start + size])
+            count = len(held[-1])
             shards.append(
                 PlannedShard(
                     name=f"{source.set_name()}{suffix}-{k:06d}.tar",
@@ -237,8 +249,22 @@ def _cut(source: Source, items: list[Item]) -> tuple[list[PlannedShard], list[in
                     bytes=sum(known) if len(known) == count else None,
                 )
             )
-        ordered += part
-    return shards, numbers, ordered
+    return shards, held
+
+
+def _deal(
+    shards: list[PlannedShard], held: list[list[Item]], reserves: list[Item]
+) -> tuple[list[PlannedShard], list[Row]]:
+    """Give the reserves to the shards of their split in turn, so that no shard has to know of another."""
+    spare = {split: [i for i in reserves if i.split == split] for split in {s.split for s in shards}}
+    count, turn = Counter(shard.split for shard in shards), Counter[str]()
+    dealt, rows = [], []
+    for number, (shard, items) in enumerate(zip(shards, held, strict=True)):
+        mine = spare[shard.split][turn[shard.split] :: count[shard.split]]
+        turn[shard.split] += 1
+        dealt.append(shard.model_copy(update={"reserves": len(mine)}))
+        rows += [Row(item, number, False) for item in items] + [Row(item, number, True) for item in mine]
+    return dealt, rows
 
 
 def _samples_per_shard(sizes: list[int | None]) -> int:
@@ -254,13 +280,13 @@ def _absolute(source: Source) -> Source:
     return source.model_copy(update={key: path.expanduser().absolute() for key, path in paths.items()})
 
 
-def _digest(source: Source, listing: Listing, items: list[Item], numbers: list[int]) -> str:
+def _digest(source: Source, listing: Listing, rows: list[Row]) -> str:
     import msgspec
 
     encode = msgspec.json.Encoder().encode
     out = hashlib.sha256(encode([FORMAT, source.identity(), source.set_name(), listing.classes]))
-    for item, number in zip(items, numbers, strict=True):
-        out.update(encode([item, number]))
+    for item, number, reserve in rows:
+        out.update(encode([item, number, "reserve"] if reserve else [item, number]))
     return out.hexdigest()
 
 

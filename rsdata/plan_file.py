@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rsdata.sources.base import Item
+from rsdata.sources.base import Item, Row
 from shards import parquet
 
 _ROW_GROUP = 1 << 14
@@ -43,6 +43,7 @@ def _schema() -> pa.Schema:
             ("id", pa.string()),
             ("key", pa.string()),
             ("shard", pa.int32()),
+            ("reserve", pa.bool_()),
             ("split", pa.string()),
             ("label", pa.int32()),
             ("group", pa.string()),
@@ -57,12 +58,14 @@ def _schema() -> pa.Schema:
     )
 
 
-def to_bytes(items: list[Item], numbers: list[int], facts: dict[str, Any]) -> bytes:
-    """plan.parquet: items in their order, the shard of each, and facts in the metadata."""
+def to_bytes(rows: list[Row], facts: dict[str, Any]) -> bytes:
+    """plan.parquet: rows in their order, and facts in the metadata."""
+    items = [row.item for row in rows]
     columns: dict[str, list[Any]] = {
         "id": [i.id for i in items],
         "key": [i.key for i in items],
-        "shard": numbers,
+        "shard": [row.shard for row in rows],
+        "reserve": [row.reserve for row in rows],
         "split": [i.split for i in items],
         "label": [i.label for i in items],
         "group": [i.group for i in items],

@@ -8,11 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
+from rsdata.ahead import in_order
 from rsdata.plan import Plan
 from rsdata.sources.base import Fetched, FetchError, Item, Source
 from shards import parquet
@@ -20,13 +22,14 @@ from shards.config import Config
 from shards.dataset import Shard, shard_of
 from shards.errors import ShardError
 from shards.failures import Failure, FailureClass, to_table
-from shards.index import rows_of, table_of
+from shards.index import PARTS, rows_of, table_of
 from shards.sample import View
 from shards.stats import Histogram
 from shards.store import Store
 from shards.writer import ShardWriter, open_shard
 
 FOLDER = "tasks"
+_VACANT = {FailureClass.GONE, FailureClass.INVALID}
 
 
 class Task(Config):
@@ -37,10 +40,9 @@ class Task(Config):
     attempt: int = Field(1, description="how often the shard was made on purpose (`retry` adds one)")
     shard: Shard | None = Field(None, description="null where every item failed")
     failed: dict[str, int] = Field(default_factory=dict, description="failures of each class")
+    reserves: int = Field(0, description="reserves that were tried, because an item was not to be had")
     notes: dict[str, int] = Field(default_factory=dict, description="counted facts, such as conversions")
-    histogram: list[list[int]] | None = Field(
-        None, description="pixels of each value of each band, all samples"
-    )
+    histogram: Any = Field(None, description="`Histogram.dump` of all samples; null where none has pixels")
 
 
 def marker_name(k: int) -> str:
@@ -77,14 +79,19 @@ def run_task(
     *,
     skip: Mapping[int, str] | None = None,
     at: Callable[[int], None] | None = None,
+    careful: bool = False,
 ) -> Task:
     """Make shard `k`: its tar, index rows and failures, then its marker.
+
+    A reserve follows, after all items, for each item that the archive turned out not to have; one that failed for
+    another reason keeps its claim, so that the set depends on the archive and not on the network's mood.
 
     Args:
         out: folder with plan.parquet.
         k: number of the shard.
         skip: items (by position in the shard) that must not be touched again, and why; they are recorded as failed.
-        at: told the position of the item that is begun; the number of items when only writing is left.
+        at: told the position of the oldest item under work; the rows of the shard when only writing is left.
+        careful: fetch one item after the other, whatever the source says: whoever dies then is known by its position.
     """
     store = Store.of(out)
     plan = Plan.open(store)
@@ -92,17 +99,23 @@ def run_task(
     before = read_task(store, k, plan.info.plan_digest)
     attempt = before.attempt if before else 1
     made = _Shard(attempt)
+    threads = 1 if careful else source.concurrency()
     with ExitStack() as stack:
         writer: ShardWriter | None = None
-        for position, item in enumerate(items):
-            if at is not None:
-                at(position)
-            fetched = made.fetch(source, item, (skip or {}).get(position))
-            if fetched is None:
-                continue
-            if writer is None:  # a shard of failures alone leaves no tar
-                writer = stack.enter_context(open_shard(store, shard.name))
-            made.rows += rows_of(shard.name, fetched.sample, writer.write(fetched.sample))
+        begin, end = 0, shard.items
+        while begin < end:
+            work = partial(_fetch, source, items, skip or {})
+            with in_order(work, range(begin, end), threads) as answers:
+                for position in range(begin, end):
+                    if at is not None:
+                        at(position)
+                    fetched = made.take(items[position], next(answers))
+                    if fetched is None:
+                        continue
+                    if writer is None:  # a shard of failures alone leaves no tar
+                        writer = stack.enter_context(open_shard(store, shard.name))
+                    made.rows += rows_of(shard.name, fetched.sample, writer.write(fetched.sample))
+            begin, end = end, min(shard.items + made.vacant, len(items))
         if at is not None:
             at(len(items))
         facts = writer.close() if writer else None
@@ -116,9 +129,10 @@ def run_task(
         done=True,
         attempt=attempt,
         shard=shard_of(facts) if facts else None,
+        reserves=end - shard.items,
         failed=dict(sorted(Counter(str(f.kind) for f in made.failures).items())),
         notes=dict(sorted(made.notes.items())),
-        histogram=made.histogram.counts.tolist() if made.histogram else None,
+        histogram=made.histogram.dump() if made.histogram else None,
     )
     store.write(marker_name(k), json.dumps(task.model_dump(mode="json")).encode())
     return task
@@ -128,7 +142,29 @@ def columns_of(source: Source) -> dict[str, Any]:
     """The source's own columns of the index, with their types."""
     import pyarrow as pa
 
-    return {name: pa.type_for_alias(kind) for name, kind in source.extra_columns.items()}
+    own = {name: pa.type_for_alias(kind) for name, kind in source.extra_columns.items()}
+    return own | ({PARTS: pa.string()} if source.set_members() else {})
+
+
+class _UntouchedError(FetchError):
+    """An item that was not touched: this says nothing of the archive."""
+
+
+def _fetch(source: Source, items: list[Item], skip: Mapping[int, str], position: int) -> Fetched | FetchError:
+    """One item; in any thread."""
+    item = items[position]
+    try:
+        if position in skip:
+            raise _UntouchedError(FailureClass.INVALID, skip[position])
+        fetched = source.fetch(item)
+        for view in fetched.sample.views:
+            _check_place(view)
+    except FetchError as error:
+        return error
+    except Exception as error:
+        error.add_note(f"while item {item.id!r} was fetched")
+        raise
+    return fetched
 
 
 class _Shard:
@@ -140,21 +176,15 @@ class _Shard:
         self.failures: list[Failure] = []
         self.notes: Counter[str] = Counter()
         self.histogram: Histogram | None = None
+        self.vacant = 0
+        """Items, and reserves too, that the archive does not have."""
 
-    def fetch(self, source: Source, item: Item, skip: str | None) -> Fetched | None:
+    def take(self, item: Item, fetched: Fetched | FetchError) -> Fetched | None:
         """One sample, or None and a failure in the list."""
-        try:
-            if skip is not None:
-                raise FetchError(FailureClass.INVALID, skip)
-            fetched = source.fetch(item)
-            for view in fetched.sample.views:
-                _check_place(view)
-        except FetchError as error:
-            self._failed(item.id, error)
+        if isinstance(fetched, FetchError):
+            self._failed(item.id, fetched)
+            self.vacant += fetched.kind in _VACANT and not isinstance(fetched, _UntouchedError)
             return None
-        except Exception as error:
-            error.add_note(f"while item {item.id!r} was fetched")
-            raise
         for lost in fetched.lost:
             self._failed(lost.id, lost.error)
         self.notes.update(fetched.notes)

@@ -54,6 +54,10 @@ class TrainConfig(Config):
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="bf16: autocast; losses and weights stay float32"
     )
+    parallel: Literal["ddp", "fsdp"] = Field(
+        "ddp",
+        description="on several ranks: ddp keeps a copy of the model on each, fsdp a share of it, for models that do not fit",
+    )
     channels_last: bool = Field(True, description="memory format of images and convolutions")
     compile: bool = Field(False, description="torch.compile the encoders: slow to start, faster steps")
     log_every: int = Field(
@@ -61,6 +65,14 @@ class TrainConfig(Config):
     )
     knn_every: float = Field(
         0, ge=0, description="epochs between two online kNN scores of the features; 0: never"
+    )
+    bands: tuple[str, ...] = Field(
+        (), description="names of the bands to read, in this order, or rgb; left out: all that the set has"
+    )
+    stretch: Literal["float", "sigma", "seco"] = Field(
+        "float",
+        description="numbers wider than 8 bits as levels. float: mean ± 2 std of each band is 0 … 255, nothing cut off; "
+        "sigma: the same in 8 bits; seco: the 2 % to 98 % quantiles in 8 bits",
     )
     statistics: Literal["auto", "imagenet", "data"] = Field(
         "auto",
@@ -82,6 +94,14 @@ class TrainConfig(Config):
     wandb: str | None = Field(
         None, description="project of Weights & Biases to log to as well (extra `wandb`)"
     )
+
+    @pydantic.field_validator("bands", mode="before")
+    @classmethod
+    def _bands(cls, value: Any) -> Any:
+        names = [value] if isinstance(value, str) else value
+        if not isinstance(names, list | tuple):
+            return value
+        return tuple(part.strip() for name in names for part in str(name).split(","))  # --bands B4,B3,B2
 
     @pydantic.field_validator("method", mode="before")
     @classmethod
@@ -113,6 +133,10 @@ class TrainConfig(Config):
             raise ValueError(
                 f"warmup_epochs={self.optim.warmup_epochs:g} is not shorter than epochs={self.epochs:g}: the learning rate "
                 "would never reach its peak; give a shorter --warmup-epochs"
+            )
+        if self.parallel == "fsdp" and self.optim.optimizer == "lars":
+            raise ValueError(
+                "parallel=fsdp cuts each weight, and lars needs its whole length: use --parallel ddp or another optimizer"
             )
         if self.method.second is not None and self.data2 is None:
             raise ValueError(f"{self.method.kind} reads two data sets at once: give the second with --data2")

@@ -82,6 +82,8 @@ def header(data: bytes, max_pixels: int = MAX_PIXELS) -> ImageHeader:
 def decode(member: str, data: bytes) -> Any:
     """Pixels [H, W, C] or [H, W] of an image member, the array of `npy`, the object of `json`, the integer of `cls`.
 
+    `b2nd` is stored a band after the other and comes as [H, W, C] like the rest; see `shards/raster.py`.
+
     Raises:
         ImageError: the bytes do not decode whole.
     """
@@ -90,6 +92,10 @@ def decode(member: str, data: bytes) -> Any:
         return decode_jpeg(data)
     if kind in ("png", "tif", "tiff", "webp"):
         return _opencv(data)
+    if kind == "b2nd":
+        from shards.raster import decode_raster
+
+        return np.ascontiguousarray(decode_raster(data).transpose(1, 2, 0))
     if kind == "npy":
         try:
             return np.load(io.BytesIO(data), allow_pickle=False)
@@ -101,7 +107,7 @@ def decode(member: str, data: bytes) -> Any:
         return json.loads(data)
     if kind == "cls":
         return int(data)
-    raise ImageError(f"member {member!r}: no codec for .{kind}; known: jpg png tif webp npy json cls")
+    raise ImageError(f"member {member!r}: no codec for .{kind}; known: jpg png tif webp b2nd npy json cls")
 
 
 def decode_jpeg(data: bytes, min_side: int = 0, *, strict: bool = True) -> NDArray[np.uint8]:
@@ -140,6 +146,23 @@ def decode_rgb(member: str, data: bytes, min_side: int = 0) -> NDArray[np.uint8]
         pixels = np.repeat(pixels, 3, axis=2)
     if pixels.shape[2] != 3:
         raise ImageError(f"member {member!r} has {pixels.shape[2]} bands; expected 3")
+    return pixels
+
+
+def decode_bands(member: str, data: bytes, bands: int, min_side: int = 0) -> NDArray[Any]:
+    """An image member as [H, W, bands] of its own type; a JPEG may come smaller, as `decode_jpeg` says.
+
+    Raises:
+        ImageError: broken, or with another number of bands.
+    """
+    jpeg = ending(member) in ("jpg", "jpeg")
+    pixels: NDArray[Any] = decode_jpeg(data, min_side) if jpeg else np.asarray(decode(member, data))
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if bands == 1 and jpeg:
+        pixels = np.ascontiguousarray(pixels[..., :1])  # a grey JPEG is decoded to three equal bands
+    if pixels.ndim != 3 or pixels.shape[2] != bands:
+        raise ImageError(f"pixels of shape {pixels.shape}; dataset.json declares [height, width, {bands}]")
     return pixels
 
 

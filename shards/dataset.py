@@ -30,10 +30,12 @@ class Band(Config):
 class Member(Config):
     """One kind of member: how its bytes are read."""
 
-    ending: str = Field(description="`jpg`, `png`, `npy`, …")
+    ending: str = Field(
+        description="`jpg`, `png`, `npy`, …; `b10.b2nd`, `b20.b2nd` … where a view has a member for each resolution"
+    )
     dtype: str = Field("uint8", description="numpy name of the pixels' type")
     shape: tuple[int | None, int | None, int] = Field(
-        description="height, width, bands; null where it varies"
+        description="height, width, bands as decoded; null where it varies"
     )
     bands: list[Band]
 
@@ -88,8 +90,29 @@ class DatasetInfo(Config):
 
     @property
     def bands(self) -> list[Band]:
-        """Bands of the first kind of member."""
-        return self.members[0].bands
+        """Every band once: those of the first kind of member, then what other kinds have beside them."""
+        return list({band.name: band for member in self.members for band in member.bands}.values())
+
+    @property
+    def rgb(self) -> tuple[str, str, str] | None:
+        """Names of the red, green and blue band: by name, else by wavelength; None where one is missing."""
+        names = {band.name for band in self.bands}
+        if {"red", "green", "blue"} <= names:
+            return "red", "green", "blue"
+        found = [_nearest(self.bands, nm) for nm in _RGB_NM]
+        red, green, blue = found
+        return None if red is None or green is None or blue is None else (red, green, blue)
+
+
+_RGB_NM = (665.0, 560.0, 490.0)
+_NEAR_NM = 30.0
+
+
+def _nearest(bands: list[Band], nm: float) -> str | None:
+    """The band whose centre is closest to a wavelength, within what a colour spans."""
+    off = [(abs(band.wavelength_nm - nm), band.name) for band in bands if band.wavelength_nm is not None]
+    distance, name = min(off, default=(_NEAR_NM, None))
+    return name if distance < _NEAR_NM else None
 
 
 def shard_of(facts: ShardFacts) -> Shard:

@@ -21,7 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 from shards import parquet
 from shards.dataset import DatasetInfo, read_info
 from shards.errors import ShardError
-from shards.sample import Sample
+from shards.reading import Reading
+from shards.sample import Sample, View
 from shards.store import Store
 from shards.writer import Written
 
@@ -81,10 +82,23 @@ def rows_of(shard: str, sample: Sample, written: Written) -> list[dict[str, Any]
                 "sample_length": written.length,
                 "sample_crc32": written.crc32,
                 "geometry": _point(view.lon, view.lat),
+                **_parts(view, written),
                 **view.extra,
             }
         )
     return rows
+
+
+PARTS = "parts"
+"""Column of a set whose views have several members: JSON, name -> [offset from the view's own, length, crc32]."""
+
+
+def _parts(view: View, written: Written) -> dict[str, str]:
+    if not view.parts:
+        return {}
+    own = written.members[view.member].offset
+    places = {name: written.members[name] for name in view.parts}
+    return {PARTS: json.dumps({name: [p.offset - own, p.length, p.crc32] for name, p in places.items()})}
 
 
 def table_of(rows: list[dict[str, Any]], extra: Mapping[str, pa.DataType]) -> pa.Table:
@@ -115,8 +129,12 @@ def to_bytes(table: pa.Table) -> bytes:
 class Index:
     """The rows of a finished shard set and its open tars; every read is checked against its crc."""
 
-    def __init__(self, store: Store, info: DatasetInfo, table: pa.Table) -> None:
+    def __init__(
+        self, store: Store, info: DatasetInfo, table: pa.Table, reading: Reading | None = None
+    ) -> None:
         self.store = store
+        self.reading = reading or Reading(tuple(band.name for band in info.bands))
+        """What a trainer takes of each view; by default every band as it is stored."""
         self.info = info
         self.table = table
         self._offset = table["offset"].to_numpy()
@@ -171,7 +189,20 @@ class Index:
 
     def take(self, rows: ArrayLike) -> Self:
         """The same set with these rows only, in this order."""
-        return type(self)(self.store, self.info, self.table.take(pa.array(np.asarray(rows, np.int64))))
+        table = self.table.take(pa.array(np.asarray(rows, np.int64)))
+        return type(self)(self.store, self.info, table, self.reading)
+
+    def read_as(self, reading: Reading) -> Self:
+        """The same rows, read otherwise.
+
+        Raises:
+            ShardError: the set has no such band.
+        """
+        known = [band.name for band in self.info.bands]
+        for name in reading.bands:
+            if name not in known:
+                raise ShardError(f"{self.store}: has no band {name!r}; it has {', '.join(known)}")
+        return type(self)(self.store, self.info, self.table, reading)
 
     def where(self, *, split: str) -> Self:
         """Rows of one split."""
@@ -179,7 +210,7 @@ class Index:
         if not pc.any(mask).as_py():
             known = ", ".join(sorted(set(self.table["split"].to_pylist()) - {None}))
             raise ShardError(f"{self.store}: has no split {split!r}; it has {known}")
-        return type(self)(self.store, self.info, self.table.filter(mask))
+        return type(self)(self.store, self.info, self.table.filter(mask), self.reading)
 
     def places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """For each row: the first row of its sample, and how many rows the sample has here."""
@@ -195,9 +226,39 @@ class Index:
         Raises:
             ShardError: they do not match their crc: the shard, key and offset are named.
         """
-        shard, offset, length = int(self._shard[row]), int(self._offset[row]), int(self._length[row])
+        return self._checked(row, int(self._offset[row]), int(self._length[row]), int(self._crc[row]))
+
+    def parts(self, row: int) -> dict[str, tuple[int, int, int]]:
+        """Offset in the shard, length and crc32 of every member of a view, by name; its own comes first."""
+        own = int(self._offset[row])
+        out = {self.table["member"][row].as_py(): (own, int(self._length[row]), int(self._crc[row]))}
+        text = self.table[PARTS][row].as_py() if PARTS in self.table.column_names else None
+        if text is not None:
+            out |= {name: (own + at, length, crc) for name, (at, length, crc) in json.loads(text).items()}
+        return out
+
+    def read_parts(self, row: int, endings: Iterable[str]) -> dict[str, bytes]:
+        """The bytes of the members of a view whose names end so, and of no others.
+
+        Raises:
+            ShardError: the view has no such member, or it does not match its crc.
+        """
+        places = self.parts(row)
+        out = {}
+        for ending in endings:
+            name = next((m for m in places if m == ending or m.endswith(f".{ending}")), None)
+            if name is None:
+                raise ShardError(
+                    f"{self.store.path(self._names[self._shard[row]])}: sample {self.keys([row])[0]} has no member "
+                    f".{ending}; it has {', '.join(places)}\n  Run: rsdata verify {self.store}"
+                )
+            out[ending] = self._checked(row, *places[name])
+        return out
+
+    def _checked(self, row: int, offset: int, length: int, crc: int) -> bytes:
+        shard = int(self._shard[row])
         data = self._bytes(shard, offset, length)
-        if len(data) != length or zlib.crc32(data) != self._crc[row]:
+        if len(data) != length or zlib.crc32(data) != crc:
             key = self.keys([row])[0]
             raise ShardError(
                 f"{self.store.path(self._names[shard])}: sample {key} at byte {offset} is damaged (crc differs)\n"

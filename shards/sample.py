@@ -34,6 +34,8 @@ class View:
     source: str = ""
     """Where the bytes came from: a path inside the archive, or a URL without secrets."""
     licence: str = ""
+    parts: tuple[str, ...] = ()
+    """Members with the other bands of the view, on coarser grids: `000.b20.b2nd`. The index keeps them in `parts`."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """The source's own columns; the same keys and types in every view of a set."""
 
@@ -69,8 +71,9 @@ class Sample:
                     f"sample {self.key}: the name with .{member} passes {MAX_NAME} characters; shorten the key"
                 )
         for view in self.views:
-            if view.member not in self.members:
-                raise ShardError(f"sample {self.key}: the view {view.member!r} names no member")
+            for member in (view.member, *view.parts):
+                if member not in self.members:
+                    raise ShardError(f"sample {self.key}: the view {member!r} names no member")
 
 
 def check_key(key: str) -> None:

@@ -103,10 +103,11 @@ def _check_index(store: Store, info: DatasetInfo) -> tuple[list[Damage], _Rows |
     table = parquet.read(data)
     damages = []
     shards = table["shard"].to_pylist()
-    columns = [table[name].to_pylist() for name in IndexRow.__dataclass_fields__]
+    fields = [name for name in IndexRow.__dataclass_fields__ if name in table.column_names]
+    columns = [table[name].to_pylist() for name in fields]
     rows: _Rows = {}
     for shard, *values in zip(shards, *columns, strict=True):
-        rows.setdefault(shard, []).append(IndexRow(*values))
+        rows.setdefault(shard, []).append(IndexRow(**dict(zip(fields, values, strict=True))))
     for name in rows.keys() - {shard.name for shard in info.shards}:
         damages.append(
             Damage(INDEX, rows[name][0].key, None, f"names the shard {name}, which dataset.json does not")

@@ -114,6 +114,10 @@ class _Run:
             return
         worker.task, worker.at = self.left.popleft(), _START
         order = {"out": self.out, "task": worker.task, "skip": self.skip[worker.task]}
+        if any(task == worker.task and deaths >= DEATHS - 1 for (task, _), deaths in self.deaths.items()):
+            order["careful"] = (
+                True  # of the items under work at once, the oldest is named: it may not be the one
+            )
         try:
             worker.process.stdin.write(json.dumps(order).encode() + b"\n")
             worker.process.stdin.flush()
@@ -169,7 +173,7 @@ class _Run:
     def give_up(self, task: int, at: int, cause: str) -> None:
         from rsdata.plan import Plan
 
-        if at >= Plan.open(self.out).info.shards[task].items:
+        if at >= Plan.open(self.out).info.shards[task].rows:
             raise EngineError(_hopeless(f"{DEATHS} workers died while they finished shard {task}", cause))
         self.skip[task][at] = f"killed its worker {DEATHS} times ({cause})"
 

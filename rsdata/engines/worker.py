@@ -1,6 +1,6 @@
 """A worker process: takes orders on stdin, answers on stdout, a JSON object a line; dies with its parent.
 
-Orders: `{"out": …, "task": k, "skip": {position: reason}}`. Answers: `{"at": position}`, `{"done": k}`,
+Orders: `{"out": …, "task": k, "skip": {position: reason}}`, and `careful` as in `run_task`. Answers: `{"at": position}`, `{"done": k}`,
 `{"fault": message}` for what the user can mend, `{"bug": traceback}` for what we must.
 """
 
@@ -42,7 +42,8 @@ def main() -> None:
         order = json.loads(orders.get())
         skip = {int(position): reason for position, reason in order["skip"].items()}
         try:
-            run(order["out"], order["task"], skip=skip, at=lambda position: answer(at=position))
+            careful = {"careful": True} if order.get("careful") else {}
+            run(order["out"], order["task"], skip=skip, at=lambda position: answer(at=position), **careful)
             answer(done=order["task"])
         except UserError as error:
             answer(fault=str(error))

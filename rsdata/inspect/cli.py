@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 import typer
 
 from shards import console
-from shards.errors import UserError
 
 Folder = Annotated[str, typer.Argument(metavar="DIR", help="folder or URL of a shard set")]
 Out = Annotated[str, typer.Argument(metavar="OUT", help="folder or URL of the new set")]
@@ -119,12 +118,13 @@ def export(
     to: Annotated[Literal["folder", "geotiff"], typer.Option(help="kind of files")] = "folder",
     as_json: console.Json = False,
 ) -> None:
-    """Back to files: OUT/<split>/<class>/<key>.<member> and index.csv."""
+    """Back to files and an index.csv: as they are stored (folder), or each resolution of a view as a GeoTIFF."""
     if to == "geotiff":
-        raise UserError(
-            "--to geotiff is not in this version; use --to folder (index.csv holds the coordinates)"
-        )
-    from rsdata.inspect.export_folder import export_folder
+        from rsdata.inspect.export_geotiff import export_geotiff
 
-    report = export_folder(folder, out)
+        report = export_geotiff(folder, out)
+    else:
+        from rsdata.inspect.export_folder import export_folder
+
+        report = export_folder(folder, out)
     console.emit(asdict(report), report.summary(), as_json=as_json)

@@ -36,6 +36,9 @@ section { background:var(--paper); border:1px solid var(--line); border-radius:1
 .strip { display:flex; flex-wrap:wrap; gap:4px; }
 figure { margin:0; width:132px; } figure img, figure .gone { width:132px; height:132px; display:block; border-radius:3px; background:#e6e9ea; }
 figure .gone { font-size:11px; padding:6px; overflow:hidden; color:var(--soft); }
+.rows { gap:10px; } .rows .card { width:100%; display:grid; grid-template-columns:150px minmax(0,1fr); gap:12px; }
+.rows .card header { width:auto !important; } .rows .strip { flex-wrap:nowrap; } .rows figure { flex:1 1 0; min-width:0; max-width:196px; }
+.rows figure img, .rows figure .gone { width:100%; height:auto; aspect-ratio:1; }
 figcaption { font-size:11px; color:var(--soft); font-variant-numeric:tabular-nums; margin-top:2px; min-height:1.2em; }
 svg { display:block; width:100%; height:auto; } svg.map { border-radius:6px; }
 .bars { columns:2 300px; column-gap:28px; }
@@ -168,7 +171,8 @@ def _sheet(view: Preview) -> str:
     cards = "".join(_card(card, view) for card in view.cards)
     several = any(card.views > 1 for card in view.cards)
     what = "places, their views in order of time" if several else "samples"
-    return f'<section><h2>{len(view.cards)} {what}</h2><div class="sheet">{cards}</div></section>'
+    sheet = "sheet rows" if view.seasons else "sheet"
+    return f'<section><h2>{len(view.cards)} {what}</h2><div class="{sheet}">{cards}</div></section>'
 
 
 def _card(card: Card, view: Preview) -> str:
@@ -192,10 +196,11 @@ def _card(card: Card, view: Preview) -> str:
 
 def _bands(view: Preview) -> str:
     info = view.facts.info
+    waves = {b.name: f" · {b.wavelength_nm:,.0f} nm" for b in info.bands if b.wavelength_nm is not None}
     rows = "".join(
-        f'<tr><td>{escape(b.name)}</td><td class="n">{b.mean:,.1f}</td><td class="n">{b.std:,.1f}</td>'
-        f'<td class="n">{b.quantiles["0.02"]:,}</td><td class="n">{b.quantiles["0.5"]:,}</td>'
-        f'<td class="n">{b.quantiles["0.98"]:,}</td></tr>'
+        f'<tr><td>{escape(b.name)}{waves.get(b.name, "")}</td><td class="n">{b.mean:,.1f}</td><td class="n">{b.std:,.1f}</td>'
+        f'<td class="n">{_number(b.quantiles["0.02"])}</td><td class="n">{_number(b.quantiles["0.5"])}</td>'
+        f'<td class="n">{_number(b.quantiles["0.98"])}</td></tr>'
         for b in info.statistics
     )
     head = "".join(f'<th class="n">{what}</th>' for what in ("mean", "std", "2 %", "50 %", "98 %"))
@@ -209,6 +214,10 @@ def _bands(view: Preview) -> str:
 def _facts(view: Preview) -> str:
     rows = "".join(f"<tr><th>{escape(n)}</th><td>{escape(v)}</td></tr>" for n, v in view.facts.lines())
     return f"<section><h2>Facts</h2><table>{rows}</table></section>"
+
+
+def _number(value: int | float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
 
 
 def _colour(label: int) -> str:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsdata.inspect.info import SetFacts, facts_of
-from shards.codec import ImageError, decode, encode_jpeg
+from rsdata.inspect.views import colours, stretched
+from shards.codec import ImageError, encode_jpeg
 from shards.index import Index
 from shards.random import address, stream
 from shards.store import Store
@@ -59,6 +60,8 @@ class Preview:
     lat: NDArray[np.float64]
     dot_labels: list[int]
     """Label of each dot of the map; -1 without one."""
+    seasons: bool
+    """Every place on the sheet has the same number of views, two to eight: a row is a place, a column a season."""
 
 
 def preview(folder: str | Path | Store, out: Path, *, places: int = 24, seed: int = 0) -> int:
@@ -93,14 +96,17 @@ def gather(index: Index, *, places: int, seed: int) -> Preview:
     there = starts[np.isfinite(lon[starts]) & np.isfinite(lat[starts])]
     there = there[:: max(1, -(-len(there) // _DOTS))]
     months = Counter(time.strftime("%Y-%m") for time in index.table["time"].to_pylist() if time is not None)
+    cards = [_card(index, int(row), int(count[row])) for row in chosen]
+    views = {card.views for card in cards}
     return Preview(
         facts=facts_of(index),
-        cards=[_card(index, int(row), int(count[row])) for row in chosen],
+        cards=cards,
         classes=[(name, index.info.labels.get(name, 0)) for name in index.info.classes],
         months=dict(sorted(months.items())),
         lon=lon[there],
         lat=lat[there],
         dot_labels=label[there].tolist(),
+        seasons=len(views) == 1 and 2 <= min(views) <= _VIEWS and label.max(initial=-1) < 0,
     )
 
 
@@ -125,43 +131,34 @@ def _card(index: Index, start: int, count: int) -> Card:
     order = sorted(range(count), key=lambda i: (times[i] is None, times[i], i) if times[i] else (True, i, i))
     if count > _VIEWS:
         order = [order[i] for i in np.linspace(0, count - 1, _VIEWS).round().astype(int)]
-    thumbs = [_thumb(index, start + i, times[i]) for i in order]
+    images = [_small(index, start + i) for i in order]
+    seen = iter(stretched([image for image in images if not isinstance(image, str)]))
+    thumbs = [
+        Thumb(b"", image) if isinstance(image, str) else Thumb(encode_jpeg(next(seen), 82), _date(times[i]))
+        for image, i in zip(images, order, strict=True)
+    ]
     where = "" if row["lon"] is None or row["lat"] is None else _degrees(row["lon"], row["lat"])
     return Card(row["key"], row["label"], row["split"], where, count, thumbs)
 
 
-def _thumb(index: Index, row: int, time: Any) -> Thumb:
+def _small(index: Index, row: int) -> NDArray[Any] | str:
+    """The middle square of a view at the size of the sheet, or why it is not there."""
     import cv2
 
     try:
-        pixels = _rgb(index, np.asarray(decode(index.table["member"][row].as_py(), index.read(row))))
+        pixels = colours(index, row)
     except ImageError as error:
-        return Thumb(b"", str(error))
+        return str(error)
     height, width = pixels.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     square = np.ascontiguousarray(pixels[top : top + side, left : left + side])
     how = cv2.INTER_AREA if side > _THUMB_PX else cv2.INTER_CUBIC
-    small = np.asarray(cv2.resize(square, (_THUMB_PX, _THUMB_PX), interpolation=how), np.uint8)
-    return Thumb(encode_jpeg(small, 82), "" if time is None else time.strftime("%Y-%m-%d"))
+    return np.asarray(cv2.resize(square, (_THUMB_PX, _THUMB_PX), interpolation=how))
 
 
-def _rgb(index: Index, pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Red, green and blue, or the first band as grey; other depths stretched from the 2 % to the 98 % quantile."""
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    names = [band.name for band in index.info.bands]
-    if {"red", "green", "blue"} <= set(names) and pixels.shape[2] == len(names):
-        bands = [names.index(name) for name in ("red", "green", "blue")]
-    else:
-        bands = [0, 1, 2] if pixels.shape[2] >= 3 else [0, 0, 0]
-    shown = pixels[..., bands]
-    if pixels.dtype == np.uint8:
-        return np.ascontiguousarray(shown)
-    low, high = np.percentile(shown, (2, 98), axis=(0, 1))
-    scaled = (shown - low) / np.maximum(high - low, 1e-9) * 255
-    out: NDArray[np.uint8] = scaled.clip(0, 255).astype(np.uint8)
-    return out
+def _date(time: Any) -> str:
+    return "" if time is None else str(time.strftime("%Y-%m-%d"))
 
 
 def _degrees(lon: float, lat: float) -> str:

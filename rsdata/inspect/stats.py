@@ -9,9 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from shards.codec import ImageError, decode
+from rsdata.inspect.views import view_members
+from shards.codec import ImageError
 from shards.dataset import read_info
 from shards.errors import ShardError
 from shards.index import Index
@@ -48,8 +47,8 @@ class StatsReport:
         for b in self.bands:
             q = b.quantiles
             lines.append(
-                f"  {b.name:<{width}} {b.mean:9.3f} {b.std:9.3f} {b.minimum:6d} "
-                f"{q['0.02']:6d} {q['0.5']:6d} {q['0.98']:6d} {b.maximum:6d}"
+                f"  {b.name:<{width}} {b.mean:9.3f} {b.std:9.3f} {b.minimum:6g} "
+                f"{q['0.02']:6g} {q['0.5']:6g} {q['0.98']:6g} {b.maximum:6g}"
             )
         if self.same is not None:
             lines.append("  the same as in dataset.json" if self.same else "  DIFFERENT from dataset.json")
@@ -116,7 +115,7 @@ def _histograms(index: Index, advance: Callable[[int], None] | None) -> Iterator
                 raise ShardError(
                     f"{index.store}: sample {key} has other bands or another depth than those before it"
                 )
-            total = part if total is None else Histogram(total.counts + part.counts)
+            total = part if total is None else Histogram(total.counts + part.counts, part.dtype)
         if advance is not None:
             advance(len(rows))
         return total
@@ -127,7 +126,6 @@ def _histograms(index: Index, advance: Callable[[int], None] | None) -> Iterator
 
 def _histogram(index: Index, row: int, member: str) -> Histogram:
     try:
-        pixels = np.asarray(decode(member, index.read(row)))
-        return Histogram.of(pixels)
+        return Histogram.beside([Histogram.of(pixels) for _, pixels in view_members(index, row)])
     except (ImageError, ValueError) as error:
         raise ShardError(f"{index.store}: sample {index.keys([row])[0]}, {member}: {error}") from None

@@ -11,9 +11,10 @@ from rsdata.sources.base import Source
 from rsdata.sources.fmow import FMoW
 from rsdata.sources.imagefolder import ImageFolder
 from rsdata.sources.presets import PRESETS
+from rsdata.sources.seco import SSL4EO, SeCo
 from shards.errors import ConfigError
 
-AnySource = Annotated[ImageFolder | FMoW, Field(discriminator="kind")]
+AnySource = Annotated[ImageFolder | FMoW | SeCo | SSL4EO, Field(discriminator="kind")]
 
 
 def kinds() -> dict[str, type[Source]]:
@@ -42,7 +43,7 @@ def table() -> list[dict[str, Any]]:
             "source": name,
             "is": source.title,
             "licence": source.licence,
-            "credentials": source.credentials,
+            "credentials": source.access,
             "typical_size": source.typical_size,
             "url": source.url,
         }

@@ -9,13 +9,14 @@ import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
 from shards.config import Config
 
 if TYPE_CHECKING:
+    from shards.dataset import Member
     from shards.failures import FailureClass
     from shards.sample import Sample
     from shards.stats import Histogram
@@ -56,6 +57,15 @@ class Item:
     """Filled in by the plan."""
 
 
+class Row(NamedTuple):
+    """An item's place in the plan."""
+
+    item: Item
+    shard: int
+    reserve: bool
+    """Fetched only when an item of its shard is not to be had."""
+
+
 @dataclass(frozen=True)
 class Listing:
     """Everything that a source would fetch."""
@@ -65,6 +75,8 @@ class Listing:
     """Class names; a label is a position in this list."""
     notes: dict[str, int] = field(default_factory=dict)
     """Counted facts for people: `ignored: .txt` -> 3."""
+    reserves: list[Item] = field(default_factory=list)
+    """Stand in for items that the archive turns out not to have; dealt to the shards in this order."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +113,7 @@ class Source(Config):
     title: ClassVar[str]
     url: ClassVar[str]
     licence: ClassVar[str] = "see the archive's page"
-    credentials: ClassVar[str] = "none"
+    access: ClassVar[str] = "none"
     typical_size: ClassVar[str] = "any"
     bands: ClassVar[tuple[tuple[str, float | None], ...]] = (("red", None), ("green", None), ("blue", None))
     """Name and centre wavelength in nanometres of each band of the pixels."""
@@ -118,17 +130,40 @@ class Source(Config):
         """Licence of the imagery."""
         return self.licence
 
+    def set_members(self) -> list[Member] | None:
+        """Members of a view where it has one for each resolution, finest first; None: one, as the views say."""
+        return None
+
+    def shard_size(self) -> int | None:
+        """Samples in a tar; None leaves it to the plan, which knows the sizes of the files."""
+        return self.samples_per_shard
+
+    def estimate(self, items: int) -> dict[str, float]:
+        """What so many items will cost at a service: requests, bytes, hours; nothing where there is none."""
+        return {}
+
     def listing(self) -> Listing:
         """Find every item; reads no pixels."""
         raise NotImplementedError
 
     def fetch(self, item: Item) -> Fetched:
-        """Read, check and convert one item.
+        """Read, check and convert one item; called from several threads where `concurrency` is above 1.
 
         Raises:
             FetchError: it cannot be had; the build records it.
         """
         raise NotImplementedError
+
+    def ready(self) -> None:
+        """See that items can be fetched at all; called once, before a build begins its first shard.
+
+        Raises:
+            ConfigError: what would stop every item, such as missing credentials.
+        """
+
+    def concurrency(self) -> int:
+        """Items that a task fetches at the same time: more than one where fetching is waiting for others."""
+        return 1
 
     def identity(self) -> dict[str, Any]:
         """The config without the fields that say where the archive lies."""

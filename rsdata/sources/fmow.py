@@ -53,7 +53,7 @@ class FMoW(Source):
     title: ClassVar[str] = "functional Map of the World, 62 classes, dated views of places"
     url: ClassVar[str] = "https://github.com/fMoW/dataset"
     licence: ClassVar[str] = "fMoW Challenge Public License"
-    credentials: ClassVar[str] = "none (S3 requester downloads)"
+    access: ClassVar[str] = "none (S3 requester downloads)"
     typical_size: ClassVar[str] = "363,572 train and 53,040 val images, 200 GB as rgb"
     extra_columns: ClassVar[dict[str, str]] = {
         "class_name": "string",

@@ -111,12 +111,12 @@ class Params:
 
         Three bands, [..., 20]: matrices A and P (3 x 3, row-major), sigma and whether to solarize: a pixel x of an
         image of mean m becomes A x + P m. Hue turns about the grey axis, which at 0, 120 and 240 degrees is what HSV
-        does. Other numbers of bands have neither saturation nor hue, [..., 4]: gain, offset (times the mean of all
-        bands), sigma and whether to solarize.
+        does. Other numbers of bands have neither saturation nor hue, [..., 5]: gain, offset (times the mean of all
+        bands), whether every band becomes the mean of all (the grey of SSL4EO-S12), sigma and whether to solarize.
         """
         if bands != 3:
             gain, offset = self.brightness * self.contrast, self.brightness * (1 - self.contrast)
-            scalars = (gain, offset, self.sigma, self.solarize)
+            scalars = (gain, offset, self.gray, self.sigma, self.solarize)
             return np.stack(scalars, axis=-1).astype(np.float32)
         eye = np.eye(3)
         gray = np.outer(np.ones(3), LUMA)

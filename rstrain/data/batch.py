@@ -1,4 +1,4 @@
-"""HostBatch: one step's pixels as the workers hand them over, 8 bits a value, and the way to the device."""
+"""HostBatch: one step's pixels as the workers hand them over, 8 bits a value where the set allows, and the way to the device."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rstrain.data.config import IMAGENET_MEAN, IMAGENET_STD
 from rstrain.data.photometric import apply_device
+from rstrain.data.reading import reading_of, statistics_of
 from shards.dataset import DatasetInfo
 from shards.errors import ConfigError
+from shards.reading import Reading
 
 
 @dataclass
@@ -22,7 +25,7 @@ class HostBatch:
 
     step: int
     pixels: Tensor
-    """uint8 [V, B, C, S, S]; C varies fastest in memory (channels last)."""
+    """Levels, uint8 or float32 [V, B, C, S, S]; C varies fastest in memory (channels last)."""
     rows: Tensor
     """int64 [B]: rows of the index that are the queries."""
     partners: Tensor
@@ -32,7 +35,7 @@ class HostBatch:
     zoom: Tensor
     """float32 [V, B]: pixels of the stored image that one pixel of the view spans; times its GSD, the view's GSD."""
     color: Tensor | None = None
-    """float32 [V, B, 20 or 4] for `apply_device`; None where the worker has applied colour and blur already."""
+    """float32 [V, B, 20 or 5] for `apply_device`; None where the worker has applied colour and blur already."""
 
     second: HostBatch | None = None
     """The same step of the second data set."""
@@ -68,12 +71,14 @@ def _rebuild(second: HostBatch | None, step: int, pixels: Tensor, *small: Any) -
     return HostBatch(step, pixels, rows, partners, epoch, zoom, color, second)
 
 
-def empty_pixels(*shape: int) -> Tensor:
-    """Uninitialised uint8; in a worker already in shared memory, so that handing it over copies nothing."""
+def empty_pixels(*shape: int, dtype: np.dtype[Any]) -> Tensor:
+    """Uninitialised levels; in a worker already in shared memory, so that handing it over copies nothing."""
+    kind = torch.uint8 if dtype == np.uint8 else torch.float32
     if torch.utils.data.get_worker_info() is None:
-        return torch.empty(shape, dtype=torch.uint8)
-    storage = torch.UntypedStorage._new_shared(math.prod(shape), device="cpu")  # type: ignore[no-untyped-call]
-    return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
+        return torch.empty(shape, dtype=kind)
+    size = math.prod(shape) * dtype.itemsize
+    storage = torch.UntypedStorage._new_shared(size, device="cpu")  # type: ignore[no-untyped-call]
+    return torch.empty(0, dtype=kind).set_(storage).view(shape)
 
 
 def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -94,23 +99,27 @@ def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
 
 
 def mean_std(
-    info: DatasetInfo, which: Literal["auto", "imagenet", "data"] = "auto"
+    info: DatasetInfo,
+    which: Literal["auto", "imagenet", "data"] = "auto",
+    reading: Reading | None = None,
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std a band, in units of the stored integers.
+    """Mean and std of each band that is read (default: all), in levels.
 
     Raises:
-        ConfigError: ImageNet's for a set that has not three bands, or the set's own where it has none.
+        ConfigError: ImageNet's for other than three bands, or the set's own where it has none.
     """
-    rgb = len(info.bands) == 3
-    if which == "imagenet" or (which == "auto" and rgb):
+    reading = reading or reading_of(info)
+    rgb = len(reading.bands) == 3
+    if which == "imagenet" or (which == "auto" and rgb and not reading.low):
         if not rgb:
             raise ConfigError(
-                f"statistics=imagenet is for RGB, but {info.name} has {len(info.bands)} bands: use statistics=data"
+                f"statistics=imagenet is for RGB, but {len(reading.bands)} bands of {info.name} are read: use statistics=data"
             )
         return IMAGENET_MEAN, IMAGENET_STD
-    if len(info.statistics) != len(info.bands):
-        raise ConfigError(
-            f"{info.name}: dataset.json holds statistics of {len(info.statistics)} bands, the pixels have "
-            f"{len(info.bands)}; rebuild the set, or use statistics=imagenet for RGB"
-        )
-    return tuple(s.mean for s in info.statistics), tuple(max(s.std, 1e-6) for s in info.statistics)
+    own = statistics_of(info, reading.bands)
+    mean, std = tuple(s.mean for s in own), tuple(s.std for s in own)
+    if reading.low:
+        spans = [high - low for low, high in zip(reading.low, reading.high, strict=True)]
+        mean = tuple((m - low) / span * 255 for m, low, span in zip(mean, reading.low, spans, strict=True))
+        std = tuple(s / span * 255 for s, span in zip(std, spans, strict=True))
+    return mean, tuple(max(s, 1e-6) for s in std)

@@ -38,7 +38,9 @@ class AugmentConfig(Config):
     contrast: float = Field(0.4, ge=0, description="factor within 1 ± this")
     saturation: float = Field(0.4, ge=0, description="factor within 1 ± this; RGB only")
     hue: float = Field(0.1, ge=0, le=0.5, description="turn within ± this, full circles; RGB only")
-    grayscale: float = Field(0.2, ge=0, le=1, description="probability of grey; RGB only")
+    grayscale: float = Field(
+        0.2, ge=0, le=1, description="probability of grey; bands other than RGB: of their mean"
+    )
     gray_first: bool = Field(False, description="grey before colour jitter instead of after it")
     blur: float = Field(0.5, ge=0, le=1, description="probability of a Gaussian blur")
     blur_sigma: tuple[float, float] = Field(

@@ -20,7 +20,7 @@ _TOP, _LEFT = stream("eval/top"), stream("eval/left")
 
 
 class EvalData:
-    """`data[i]` is the i-th batch: pixels uint8 [B, C, S, S] (channels last in memory) and rows int64 [B]."""
+    """`data[i]` is the i-th batch: pixels [B, C, S, S] (channels last in memory) and rows int64 [B]."""
 
     def __init__(
         self,
@@ -46,7 +46,8 @@ class EvalData:
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
         """The batch; the last one is shorter."""
         rows = self._rows[number * self._batch : (number + 1) * self._batch]
-        pixels = empty_pixels(len(rows), self._size, self._size, self._reader.bands)
+        side, bands = self._size, self._reader.bands
+        pixels = empty_pixels(len(rows), side, side, bands, dtype=self._reader.dtype)
         out = pixels.numpy()
         for place, row in enumerate(rows.tolist()):
             out[place] = self._view(row)
@@ -83,7 +84,7 @@ def eval_loader(
     epoch: int = 0,
     device: str = "cpu",
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pixels uint8 [B, C, S, S] and rows int64 [B] of each of `rows`; no row depends on its batch or worker.
+    """Levels [B, C, S, S] (uint8, or float32 as `index.reading` says) and rows int64 [B]; no row depends on its batch.
 
     Args:
         index: the set.

@@ -52,6 +52,8 @@ class StepData:
             raise ConfigError(
                 f"color=exact is for RGB, but {index.store} has {self._reader.bands} bands: use color=folded"
             )
+        if self._exact and self._reader.dtype != np.uint8:
+            raise ConfigError("color=exact works on 8-bit levels: use stretch=sigma or seco, or color=folded")
 
     def __getitem__(self, step: int) -> HostBatch:
         """Read, cut and (unless the device does it) colour the views of a step."""
@@ -68,7 +70,7 @@ class StepData:
             plain=self._plain,
         )
         folded, size = params.folded(self._reader.bands), self._augment.size
-        pixels = empty_pixels(*rows.shape, size, size, self._reader.bands)
+        pixels = empty_pixels(*rows.shape, size, size, self._reader.bands, dtype=self._reader.dtype)
         if self._exact:
             self._fill_exact(pixels.numpy(), rows, params)
         else:

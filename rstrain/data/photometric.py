@@ -18,7 +18,7 @@ from rstrain.data.augment import Params
 if TYPE_CHECKING:
     from torch import Tensor
 
-Pixels = NDArray[np.uint8]
+Pixels = NDArray[Any]
 
 _SOLARIZED = np.array([v if v < 128 else 255 - v for v in range(256)], np.uint8)
 _NEUTRAL = np.concatenate([np.eye(3).ravel(), np.zeros(9)]).astype(np.float32)
@@ -30,7 +30,10 @@ def blur_radius(sigma: float) -> int:
 
 
 def apply_worker(pixels: Pixels, folded: NDArray[np.float32]) -> Pixels:
-    """Colour and blur of one view, uint8 [S, S, C] to the same; bands other than RGB get gain and offset only."""
+    """Colour and blur of one view [S, S, C] to the same; bands other than RGB get gain, offset and grey only.
+
+    uint8 levels stay whole and within 0 … 255; float32 levels are neither rounded nor cut off.
+    """
     import cv2
 
     sigma, solarize = float(folded[-2]), folded[-1] > 0
@@ -40,13 +43,27 @@ def apply_worker(pixels: Pixels, folded: NDArray[np.float32]) -> Pixels:
             constant = on_mean @ np.array(cv2.mean(pixels)[:3], np.float32)
             pixels = cv2.transform(pixels, np.column_stack([matrix, constant]))
     else:
-        levels = np.arange(256) * folded[0] + folded[1] * pixels.mean()
-        pixels = np.rint(levels).clip(0, 255).astype(np.uint8)[pixels]
+        pixels = _gain(pixels, folded)
     if sigma > 0:
         kernel = _kernel(round(sigma, 3))
         shape = pixels.shape
         pixels = cv2.sepFilter2D(pixels, -1, kernel, kernel, borderType=cv2.BORDER_REFLECT_101).reshape(shape)
-    return _SOLARIZED[pixels] if solarize else pixels
+    if not solarize:
+        return pixels
+    return _SOLARIZED[pixels] if pixels.dtype == np.uint8 else np.where(pixels < 128, pixels, 255 - pixels)
+
+
+def _gain(pixels: Pixels, folded: NDArray[np.float32]) -> Pixels:
+    """Gain, offset (times the mean of all bands) and, where drawn, every band the mean of all."""
+    gain, offset, gray = folded[:3]
+    if pixels.dtype == np.uint8 and not gray:  # a table of 256 levels
+        levels = np.arange(256) * gain + offset * pixels.mean()
+        return np.asarray(np.rint(levels).clip(0, 255).astype(np.uint8)[pixels])
+    base = pixels.mean(axis=2, keepdims=True, dtype=np.float32) if gray else pixels
+    out = np.asarray(base * gain + offset * pixels.mean(dtype=np.float32), np.float32)
+    if pixels.dtype == np.uint8:
+        out = np.rint(out).clip(0, 255).astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(out, pixels.shape))
 
 
 @lru_cache(maxsize=4096)
@@ -58,8 +75,11 @@ def _kernel(sigma: float) -> NDArray[np.float32]:
 
 
 def apply_device(pixels: Tensor, folded: Tensor) -> Tensor:
-    """The same for a batch in a few kernels: uint8 [N, C, S, S] and [N, 20 or 4] to float32 whole levels 0 … 255."""
+    """The same for a batch in a few kernels: [N, C, S, S] and [N, 20 or 5] to float32, of uint8 whole levels 0 … 255."""
     import torch
+
+    def whole(levels: Tensor) -> Tensor:
+        return levels.round_().clamp_(0, 255) if pixels.dtype == torch.uint8 else levels
 
     folded = folded.float()
     n, bands, side, _ = pixels.shape
@@ -69,12 +89,13 @@ def apply_device(pixels: Tensor, folded: Tensor) -> Tensor:
         matrix, on_mean = folded[:, :18].reshape(n, 2, 3, 3).unbind(1)
         x = torch.baddbmm(on_mean @ means, matrix, x)
     else:
-        gain, offset = folded[:, 0, None, None], folded[:, 1, None, None]
+        gain, offset, gray = folded[:, :3, None, None].unbind(1)
+        x = torch.where(gray > 0, x.mean(dim=1, keepdim=True), x)
         x = x * gain + offset * means.mean(dim=1, keepdim=True)
-    x = x.round_().clamp_(0, 255).reshape(n, bands, side, side)
+    x = whole(x).reshape(n, bands, side, side)
     taps = _blur_matrices(folded[:, -2, None, None], side)
     x = (x.reshape(n, bands * side, side) @ taps.transpose(1, 2)).reshape(n, bands, side, side)
-    x = (taps[:, None] @ x).round_().clamp_(0, 255)
+    x = whole(taps[:, None] @ x)
     return torch.where((folded[:, -1, None, None, None] > 0) & (x >= 128), 255 - x, x)
 
 

@@ -11,10 +11,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rstrain.data.augment import Cut, resized
-from shards.codec import ImageError, decode, decode_jpeg, decode_rgb, ending
+from rstrain.data.reading import complete
+from rstrain.data.stack import Stack, levels
+from shards.codec import ImageError, decode_bands, decode_rgb
 from shards.index import Index
 
-Pixels = NDArray[np.uint8]
+Pixels = NDArray[Any]
+"""uint8 or float32 levels."""
 
 LINEAR_UP_TO = 4 / 3
 """A random crop that shrinks by less than this is resized linearly: two grey levels from an antialiased resize (mean
@@ -22,11 +25,20 @@ over AID scenes) at an eighth of the cost of area averaging."""
 
 
 class Reader:
-    """Decoded rows of an index, uint8 [H, W, C] with C the bands that dataset.json declares."""
+    """Decoded rows of an index, [H, W, C] with C the bands of `index.reading`.
+
+    uint8, or float32 where the reading makes levels of wider numbers and keeps their fractions.
+    """
 
     def __init__(self, index: Index) -> None:
-        self.index = index
-        self.bands = len(index.info.bands)
+        self.index = index = complete(index)
+        reading = index.reading
+        self.bands = len(reading.bands)
+        self.dtype = np.dtype(np.float32 if reading.low and not reading.whole else np.uint8)
+        names = [band.name for band in index.info.bands]
+        self._stored = len(names)
+        self._chosen = None if list(reading.bands) == names else [names.index(band) for band in reading.bands]
+        self._stack = Stack(index) if Stack.fits(index.info) else None
         self.height = index.column("height").astype(np.int64)
         """int64 [rows], of the stored images, pixels."""
         self.width = index.column("width").astype(np.int64)
@@ -41,8 +53,13 @@ class Reader:
             ShardError: the bytes are damaged.
             ImageError: they are whole but are no image of the declared kind; shard and key are named.
         """
-        data = self.index.read(row)
         member = self._members[self._member[row]]
+        if self._stack is not None:
+            try:
+                return self._stack.read(row, int(self.height[row]), int(self.width[row]))
+            except ImageError as error:
+                raise self._named(row, member, str(error)) from None
+        data = self.index.read(row)
         least = 0
         if shrink > 1:
             least = math.ceil(min(self.height[row], self.width[row]) / shrink)
@@ -58,21 +75,18 @@ class Reader:
             raise self._named(row, member, str(error)) from None
 
     def _decode(self, member: str, data: bytes, min_side: int) -> Pixels:
-        if self.bands == 3:
-            return decode_rgb(member, data, min_side)
-        jpeg = ending(member) in ("jpg", "jpeg")
-        pixels: NDArray[Any] = decode_jpeg(data, min_side) if jpeg else np.asarray(decode(member, data))
-        if pixels.dtype != np.uint8:
-            raise ImageError(f"{pixels.dtype} pixels; only 8-bit pixels can be trained on so far")
-        if pixels.ndim == 2:
-            pixels = pixels[..., None]
-        if self.bands == 1 and jpeg:
-            pixels = np.ascontiguousarray(pixels[..., :1])  # a grey JPEG is decoded to three equal bands
-        if pixels.ndim != 3 or pixels.shape[2] != self.bands:
-            raise ImageError(
-                f"pixels of shape {pixels.shape}; dataset.json declares [height, width, {self.bands}]"
-            )
-        return pixels
+        if self._stored == 3 and not self.index.reading.low:
+            rgb = decode_rgb(member, data, min_side)
+            return rgb if self._chosen is None else np.ascontiguousarray(rgb[..., self._chosen])
+        pixels = decode_bands(member, data, self._stored, min_side)
+        if pixels.dtype != np.uint8 and not self.index.reading.low:
+            raise ImageError(f"{pixels.dtype} pixels; dataset.json declares 8-bit ones")
+        if self._chosen is not None:
+            pixels = np.ascontiguousarray(pixels[..., self._chosen])
+        if not self.index.reading.low:
+            return pixels
+        planes = [levels(pixels[..., band], self.index.reading, band) for band in range(self.bands)]
+        return np.stack(planes, axis=-1)
 
     def _named(self, row: int, member: str, reason: str) -> ImageError:
         shard, key = (self.index.table[name][row].as_py() for name in ("shard", "key"))

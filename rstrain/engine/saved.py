@@ -9,7 +9,7 @@ import torch
 
 from rstrain import distributed
 from rstrain.config import TrainConfig
-from rstrain.engine import checkpoint
+from rstrain.engine import checkpoint, spread
 from rstrain.engine.ranks import gather_state, restore_state
 from rstrain.engine.window import Window
 from rstrain.interop.backbone import CheckpointError
@@ -41,6 +41,7 @@ class SavedRun:
     def save(self, step: int, window: Window) -> None:
         """Write a checkpoint; every rank must call it."""
         ranks = gather_state(self.method, window.sums)
+        weights, moments = spread.whole_state(self.method, self.optimizer)
         if not self.world.is_main:
             return
         state = {
@@ -48,8 +49,8 @@ class SavedRun:
             "samples": step * self.config.batch,
             "fingerprint": self.fingerprint,
             "second": self.second,
-            "method": self.method.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "method": weights,
+            "optimizer": moments,
             "clusters": self.clusters,
             **ranks,
         }
@@ -81,8 +82,7 @@ class SavedRun:
                 "or another --out to start a new run"
             )
         try:
-            self.method.load_state_dict(state["method"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            spread.put_back(self.method, self.optimizer, state["method"], state["optimizer"])
         except (RuntimeError, ValueError, KeyError) as error:
             raise CheckpointError(
                 f"{self.out}: the checkpoint is of another model ({str(error).splitlines()[0]}); use another --out"

@@ -12,6 +12,7 @@ from rstrain.data.batch import HostBatch, mean_std
 from rstrain.data.config import DataConfig
 from rstrain.data.geo import GeoLabels, geo_labels
 from rstrain.data.loader import StepData
+from rstrain.data.reading import reading_of
 from rstrain.distributed import World
 from rstrain.methods.base import Batch
 from rstrain.methods.config import VIEWS, Pairing
@@ -100,9 +101,9 @@ def open_sources(config: TrainConfig) -> tuple[Source, Source | None]:
         ConfigError: a column that the method needs is missing, or the two sets do not go together.
     """
     method = config.method
-    whole, index, split = _rows(config.data, config.split)
+    whole, index, split = _rows(config.data, config.split, config)
     geo = geo_labels(index, config.clusters) if method.needs_geo and config.clusters else None
-    mean, std = mean_std(whole.info, config.statistics)
+    mean, std = mean_std(whole.info, config.statistics, whole.reading)
     first = Source(
         whole,
         index,
@@ -118,8 +119,8 @@ def open_sources(config: TrainConfig) -> tuple[Source, Source | None]:
     if method.second is None:
         return first, None
     assert config.data2 is not None  # TrainConfig has seen to it
-    whole, index, split = _rows(config.data2, config.split2)
-    bands = (len(first.whole.info.bands), len(whole.info.bands))
+    whole, index, split = _rows(config.data2, config.split2, config)
+    bands = (len(first.whole.reading.bands), len(whole.reading.bands))
     if bands[0] != bands[1]:
         raise ConfigError(
             f"{config.data2}: has {bands[1]} bands, {config.data} has {bands[0]}; one encoder takes both, so give sets "
@@ -129,13 +130,14 @@ def open_sources(config: TrainConfig) -> tuple[Source, Source | None]:
         raise ConfigError(
             f"{config.data2}: has {len(index)} samples, less than a batch of {config.batch}; use a smaller --batch"
         )
-    mean, std = mean_std(whole.info, config.statistics)
+    mean, std = mean_std(whole.info, config.statistics, whole.reading)
     second = Source(whole, index, split, method.second, (), mean, std, label=_labels(index, method.kind))
     return first, second
 
 
-def _rows(where: str, split: str | None) -> tuple[Index, Index, str | None]:
+def _rows(where: str, split: str | None, config: TrainConfig) -> tuple[Index, Index, str | None]:
     index = Index.open(where)
+    index = index.read_as(reading_of(index.info, config.bands, config.stretch))
     split = split or ("train" if "train" in index.info.splits else None)
     return index, index.where(split=split) if split else index, split
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from rstrain import distributed
 from rstrain.config import TrainConfig
 from rstrain.data.batch import HostBatch
 from rstrain.data.workers import read_ahead
-from rstrain.engine import checkpoint
+from rstrain.engine import checkpoint, spread
 from rstrain.engine.clock import Clock
 from rstrain.engine.folder import check_run, locked, open_run
 from rstrain.engine.log import Metrics
@@ -118,9 +116,11 @@ class _Run:
             dates_per_place=self.source.dates_per_place,
         )
         self.method: Method = config.method.create(backbone, facts).to(world.device)
-        if config.channels_last:
+        if config.channels_last and config.parallel == "ddp":  # shares are flat; images are channels last anyway
             self.method = self.method.to(memory_format=torch.channels_last)
         self.method.train()
+        if config.parallel == "fsdp":
+            spread.cut(self.method, world)
         self.optimizer = build_optimizer(config.optim, self.method)
         first = self.source
         self.probe = Probe(config, first.whole, first.split, first.mean, first.std)
@@ -153,18 +153,9 @@ class _Run:
             return self._train(self.out)
 
     def _train(self, run: Path) -> TrainReport:
-        model: nn.Module = self.method
         if self.config.compile:
             self.method.compile()
-        if self.world.world > 1:
-            device = [self.world.device.index] if self.world.device.type == "cuda" else None
-            with (
-                warnings.catch_warnings()
-            ):  # the option's successor overwrites the buffers of ranks at the start
-                warnings.simplefilter("ignore", FutureWarning)
-                model = DistributedDataParallel(
-                    self.method, device_ids=device, broadcast_buffers=False, gradient_as_bucket_view=True
-                )
+        model = spread.joined(self.method, self.world)
         last: dict[str, Any] = {}
         with ExitStack() as stack:
             metrics = None
@@ -207,8 +198,7 @@ class _Run:
         finished = self.step == self.steps
         if finished:
             distributed.average_batch_norms(self.method)
-            if self.world.is_main:
-                self._save_backbone()
+            self._save_backbone()
         distributed.barrier()
         return TrainReport(
             str(run), self.step, self.steps, finished, last.get("loss"), last.get("samples_per_s")
@@ -232,8 +222,7 @@ class _Run:
         parts = self._parts(host)
         bad = torch.zeros((), device=self.world.device)
         for number, batch in enumerate(parts):
-            quiet = isinstance(model, DistributedDataParallel) and number + 1 < len(parts)
-            with model.no_sync() if quiet else nullcontext():  # type: ignore[operator]
+            with spread.exchange(model, now=number + 1 == len(parts)):
                 with torch.autocast(
                     self.world.device.type, torch.bfloat16, enabled=config.precision == "bf16"
                 ):
@@ -241,7 +230,7 @@ class _Run:
                 bad = torch.maximum(bad, _not_finite(output.loss.detach()) * 2)
                 (output.loss / len(parts)).backward()  # type: ignore[no-untyped-call]
             self.window.add(output, len(parts))
-        bad = torch.maximum(bad, _not_finite(self._gradient_norm()))
+        bad = torch.maximum(bad, _not_finite(spread.gradient_norm(self.method)))
         fault, stop, save = self._agree(bad, clock)
         if fault:
             self._give_up(host, "the loss" if fault == 2 else "a gradient")
@@ -250,11 +239,6 @@ class _Run:
         self.method.after_step()
         self.step += 1
         return bool(save), bool(stop)
-
-    def _gradient_norm(self) -> Tensor:
-        gradients = [p.grad for p in self.method.parameters() if p.grad is not None]
-        norm: Tensor = torch.stack(torch._foreach_norm(gradients)).norm()
-        return norm
 
     def _parts(self, host: HostBatch) -> list[Batch]:
         layout = {"channels_last": self.config.channels_last}
@@ -298,7 +282,8 @@ class _Run:
         }
         if self.probe.due(self.step):
             distributed.average_batch_norms(self.method)  # one network on all ranks; does not act on training
-            record["knn"] = self.probe.score(self.method.encoder, self.world)
+            with spread.gathered(self.method):
+                record["knn"] = self.probe.score(self.method.encoder, self.world)
             clock.lap()
         return record
 
@@ -306,10 +291,17 @@ class _Run:
         config = self.config
         encoder = self.method.encoder
         assert isinstance(encoder, Backbone)
+        weights = spread.whole_weights(self.method, encoder.net)
+        if not self.world.is_main:
+            return
+        reading = self.source.whole.reading
         facts = BackboneFacts(
             arch=config.arch,
             bands=len(self.source.mean),
-            band_names=tuple(band.name for band in self.source.whole.info.bands),
+            band_names=reading.bands,
+            low=reading.low,
+            high=reading.high,
+            whole=reading.whole,
             mean=self.source.mean,
             std=self.source.std,
             size=config.input_px,
@@ -318,7 +310,7 @@ class _Run:
             dataset_fingerprint=self.source.whole.info.fingerprint,
             checkpoint_digest=checkpoint.last_digest(self.saved.folder),
         )
-        save_backbone(self.out / FILE, encoder, facts)
+        save_backbone(self.out / FILE, encoder, facts, weights)
 
 
 def _not_finite(x: Tensor) -> Tensor:

@@ -30,6 +30,11 @@ class EvalConfig(Config):
     resize: Literal["crop", "squash"] = Field(
         "crop", description="crop: short side to `size`, then the centre; squash: both sides to `size`"
     )
+    pool: Literal["own", "mean"] = Field(
+        "own",
+        description="feature of a ViT: its own (the class token, mostly), or the mean of its patch tokens; a masked "
+        "autoencoder trains its class token hardly (mae) or not at all (scalemae)",
+    )
     batch: int = Field(256, gt=0, description="images at a time; changes the speed, not the scores")
     workers: int | None = Field(None, ge=0, description="processes that decode; one a core, at most 8")
     device: Literal["auto", "cpu", "cuda"] = Field(

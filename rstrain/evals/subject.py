@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rstrain.data.batch import mean_std
+from rstrain.data.reading import complete, is_wide
 from rstrain.evals.config import EvalConfig
 from rstrain.evals.features import extract
 from rstrain.interop.backbone import RANDOM, BackboneFacts, load_backbone
 from rstrain.models.backbone import Backbone
 from shards.errors import ConfigError, ShardError
 from shards.index import Index
+from shards.reading import Reading
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def open_subject(config: EvalConfig, device: torch.device, seed: int) -> Subject
         ShardError: see `open_splits`.
     """
     train, test, classes = open_splits(config)
-    bands = len(train.index.info.bands)
+    bands = len(complete(train.index).reading.bands)
     backbone, facts = load_backbone(
         config.checkpoint,
         arch=config.arch,
@@ -159,12 +161,31 @@ def open_subject(config: EvalConfig, device: torch.device, seed: int) -> Subject
         seed=seed,
         device=device,
     )
+    backbone.pool_by(config.pool)
+    if config.checkpoint != RANDOM:
+        train, test = (replace(split, index=_read_as_trained(split.index, facts)) for split in (train, test))
+        bands = len(train.index.reading.bands)
     if facts.bands != bands:
         raise ConfigError(
             f"{config.checkpoint}: takes {facts.bands} bands, but {config.data} has {bands}: evaluate on data with the "
             "bands it was trained on"
         )
     if config.checkpoint == RANDOM:
-        mean, std = mean_std(train.index.info)
+        train, test = (replace(split, index=complete(split.index)) for split in (train, test))
+        mean, std = mean_std(train.index.info, reading=train.index.reading)
         facts = facts.model_copy(update={"mean": mean, "std": std})
     return Subject(config, backbone, facts, train, test, classes, device)
+
+
+def _read_as_trained(index: Index, facts: BackboneFacts) -> Index:
+    """The bands of the training and its levels, where the data has these bands; else the data as it is."""
+    known = {band.name for band in index.info.bands}
+    named = bool(facts.band_names) and known >= set(facts.band_names)
+    if is_wide(index.info) != bool(facts.low) and (named or facts.bands == len(known)):
+        which = "wider than 8 bits" if facts.low else "of 8 bits"
+        raise ConfigError(
+            f"the backbone was trained on numbers {which}, but {index.store} has others: evaluate on data of the same kind"
+        )
+    if not named:
+        return index
+    return index.read_as(Reading(facts.band_names, facts.low, facts.high, facts.whole))

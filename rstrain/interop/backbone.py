@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +21,7 @@ from shards.store import Store
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from rstrain.models.backbone import Backbone
 
@@ -33,8 +35,13 @@ class BackboneFacts(Config):
     arch: str = Field(description="as `build_backbone` takes it: `resnet50`, `timm:vit_small_patch16_224`")
     bands: int = Field(3, gt=0, description="channels of the input")
     band_names: tuple[str, ...] = Field((), description="names of the bands, in order; empty if not known")
-    mean: tuple[float, ...] = Field(IMAGENET_MEAN, description="subtracted from each band, 0 … 255")
-    std: tuple[float, ...] = Field(IMAGENET_STD, description="divided by, 0 … 255")
+    low: tuple[float, ...] = Field(
+        (), description="number of each band that is level 0; empty: 8-bit pixels are levels as they are"
+    )
+    high: tuple[float, ...] = Field((), description="number of each band that is level 255")
+    whole: bool = Field(False, description="levels are cut off at 0 and 255 and rounded down")
+    mean: tuple[float, ...] = Field(IMAGENET_MEAN, description="subtracted from each band, in levels 0 … 255")
+    std: tuple[float, ...] = Field(IMAGENET_STD, description="divided by, in levels")
     size: int = Field(224, gt=0, description="side of the square input it was trained on, pixels")
     stem: Literal["imagenet", "small"] = Field("imagenet", description="first layers of a ResNet")
     features: int = Field(0, ge=0, description="length of the feature; filled in by `save_backbone`")
@@ -47,12 +54,18 @@ class CheckpointError(UserError):
     """A file of weights that is missing, damaged, or not the one expected."""
 
 
-def save_backbone(path: Path, backbone: Backbone, facts: BackboneFacts) -> None:
-    """Write the weights and the header; the file is there whole or not at all."""
+def save_backbone(
+    path: Path, backbone: Backbone, facts: BackboneFacts, weights: Mapping[str, Tensor] | None = None
+) -> None:
+    """Write the weights and the header; the file is there whole or not at all.
+
+    `weights` stand for those of `backbone.net` where they lie in shares on several ranks.
+    """
     import safetensors.torch
 
     facts = facts.model_copy(update={"features": backbone.features})
-    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in backbone.net.state_dict().items()}
+    state = backbone.net.state_dict() if weights is None else weights
+    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in state.items()}
     data = safetensors.torch.save(tensors, metadata={"rstrain": json.dumps(facts.to_dict(), sort_keys=True)})
     Store(path.parent).write(path.name, data)
 

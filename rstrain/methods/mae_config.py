@@ -114,7 +114,7 @@ class ScaleMAEConfig(MaskedConfig):
         2.5, gt=0, description="simulated: resolution of a view that shows its image pixel for pixel"
     )
     absolute_scale: bool = Field(False, description="give every image resolution 1: positions of plain MAE")
-    bands: tuple[int, int] | None = Field(
+    band_cells: tuple[int, int] | None = Field(
         None,
         description="averages (cells a side) of the fine and the coarse target; preset: repo 7 56, paper 56 14",
     )
@@ -143,7 +143,7 @@ class ScaleMAEConfig(MaskedConfig):
     @property
     def band_sides(self) -> tuple[int, int]:
         """`bands`, or those of the preset."""
-        return self.bands or ((7, 56) if self.preset == "repo" else (56, 14))
+        return self.band_cells or ((7, 56) if self.preset == "repo" else (56, 14))
 
     @property
     def l1(self) -> bool:
@@ -153,7 +153,7 @@ class ScaleMAEConfig(MaskedConfig):
     @pydantic.model_validator(mode="after")
     def _agree(self) -> Self:
         if min(self.band_sides) < 1:
-            raise ValueError(f"bands={self.band_sides}: each is a number of cells, at least 1")
+            raise ValueError(f"band_cells={self.band_sides}: each is a number of cells, at least 1")
         odd = [size for size in self.source_sizes if size < 16 or size % 16]
         if odd:
             raise ValueError(f"source_sizes: {odd[0]} is no multiple of 16, the side of a patch")

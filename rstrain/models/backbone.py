@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from rstrain.models.init import seeded
 from shards.errors import ConfigError
 
 Stem = Literal["imagenet", "small"]
+Pool = Literal["own", "mean"]
 FirstConv = Literal["refuse", "random"]
 
 
@@ -29,11 +30,29 @@ class Backbone(nn.Module):
         self.arch = arch
         self.bands = bands
         self.stem = stem
+        self.pool: Pool = "own"
+        """`mean`: the feature is the mean of a ViT's patch tokens after the norm, whatever its own head takes."""
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, bands, H, W], normalised -> [B, features]."""
+        if self.pool == "mean":
+            net: Any = self.net
+            tokens: Tensor = net.forward_features(images)
+            return tokens[:, net.num_prefix_tokens :].mean(1)
         pooled: Tensor = self.net(images)
         return pooled
+
+    def pool_by(self, pool: Pool) -> None:
+        """Choose what the feature of an image is.
+
+        Raises:
+            ConfigError: `mean` of a model without patch tokens.
+        """
+        if pool == "mean" and not hasattr(self.net, "num_prefix_tokens"):
+            raise ConfigError(
+                f"pool=mean takes the mean of a ViT's patch tokens, and {self.arch} has none: leave pool at own"
+            )
+        self.pool = pool
 
 
 def build_backbone(

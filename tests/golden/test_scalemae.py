@@ -187,7 +187,7 @@ def scalemae(config: dict[str, Any], state: dict[str, Tensor], ratio: float) -> 
         decoder_depth=config["decoder_depth"],
         decoder_heads=config["decoder_num_heads"],
         absolute_scale=config["absolute_scale"],
-        bands=tuple(config["band_config"]),
+        band_cells=tuple(config["band_config"]),
         head_dim=config["fcn_dim"],
         head_layers=config["fcn_layers"],
         shared_head=not config["independent_fcn_head"],

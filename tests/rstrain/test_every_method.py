@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 import torch
 from builders import Place, build_set, pattern
 from runs import kill_at, same_end, start
+from safetensors.torch import load_file
 
 from pipelines.all import PIPELINES
 from pipelines.from_shards import FromShards
@@ -22,13 +26,18 @@ from rstrain.methods import method_kinds
 from shards.errors import UserError
 
 torch.set_num_threads(1)
-VIT = {"arch": "timm:test_vit", "augment": {"size": 32}}
+LIGHT = {"decoder_dim": 32, "decoder_depth": 1, "decoder_heads": 4}
+VIT = {"arch": "timm:test_vit", "augment": {"size": 32}, "method": LIGHT}
 SMALL: dict[str, dict[str, Any]] = {
     "moco": {"method": {"queue": 64, "bn_splits": 2}},
     "seco": {"method": {"queue": 64}},
     "vicreg": {"method": {"expander": "32-32-32"}},
     "mae": VIT,
-    "scalemae": {"arch": "gsd:vit_tiny_patch16_224", "augment": {"size": 64, "window": 0}},
+    "scalemae": {
+        "arch": "gsd:vit_tiny_patch16_224",
+        "augment": {"size": 64, "window": 0},
+        "method": LIGHT | {"head_dim": 16, "head_layers": 1},
+    },
     "gersp": {"method": {"queue": 64}},
     "supervised": {},
 }
@@ -115,3 +124,62 @@ def test_what_does_not_go_together(
 ) -> None:
     with pytest.raises(UserError, match=said):
         pretrain(config(kind, data, workers=0, **changes), tmp_path / "run")
+
+
+RANK = """
+import os, signal, sys
+from pathlib import Path
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from rstrain import distributed
+from rstrain.config import load_config
+from rstrain.engine.train import pretrain
+
+steps = 0
+
+def told_to_leave(*_):
+    global steps
+    steps += 1
+    if steps == 4:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+folder = Path(sys.argv[1])
+with distributed.session("cpu"):
+    for path in sorted(folder.glob("*.toml")):
+        config, out = load_config(path), path.with_suffix("")
+        if path.stem.endswith("stopped"):
+            steps = 0
+            hook = register_optimizer_step_post_hook(told_to_leave)
+            assert not pretrain(config, out).finished
+            hook.remove()
+        assert pretrain(config, out).finished
+"""
+
+
+@pytest.mark.slow
+def test_shares_of_the_weights_train_as_copies_do(data: Path, tmp_path: Path) -> None:
+    """FSDP2 on two ranks, every method: the numbers of DDP; stopped and resumed, its own to the last bit."""
+    for kind in SMALL:
+        plain = {"workers": 0, "epochs": 1.0, "log_every": 1, "knn_every": 0.5, "accumulate": 2}
+        optim = {"optimizer": "sgd", "lr": 0.001, "warmup_epochs": 0}  # rounding grows with the rate
+        for name, parallel in (("copies", "ddp"), ("shares", "fsdp"), ("stopped", "fsdp")):
+            one = config(kind, data, **plain, parallel=parallel, optim=optim)
+            (tmp_path / f"{kind}-{name}.toml").write_text(one.to_toml())
+    (tmp_path / "rank.py").write_text(RANK)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*launch, str(tmp_path / "rank.py"), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr
+    for kind in SMALL:
+        copies, shares = (tmp_path / f"{kind}-{name}" for name in ("copies", "shares"))
+        same_end(tmp_path / f"{kind}-stopped", shares)
+        for a, b in zip(read_metrics(copies), read_metrics(shares), strict=True):
+            assert a["loss"] == pytest.approx(b["loss"], rel=1e-4), (kind, a["step"])
+        x, y = (load_file(run / "backbone.safetensors") for run in (copies, shares))
+        assert x.keys() == y.keys()
+        for name in x:
+            torch.testing.assert_close(x[name], y[name], rtol=1e-3, atol=1e-5, msg=f"{kind}: {name}")

@@ -253,7 +253,7 @@ def test_sizes_of_the_input_are_drawn_by_step() -> None:
         ("mae", {"mask_ratio": 1.0}, "mask_ratio"),
         ("scalemae", {"source_sizes": (40,)}, "40 is no multiple of 16"),
         ("scalemae", {"l1_weight": 0.5}, "l1_weight=0.5 has no meaning with high_loss=l2"),
-        ("scalemae", {"bands": (0, 7)}, "each is a number of cells"),
+        ("scalemae", {"band_cells": (0, 7)}, "each is a number of cells"),
     ],
 )
 def test_options_at_odds_are_refused(kind: str, options: dict[str, Any], message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Self
@@ -60,7 +61,7 @@ class Grid:
         """
         width, height = (size_px, size_px) if isinstance(size_px, int) else size_px
         crs = crs_for(lon, lat)
-        x, y = (float(value) for value in _transformer(crs).transform(lon, lat, direction="INVERSE"))
+        x, y = (float(value) for value in transformer(crs).transform(lon, lat, direction="INVERSE"))
         x0 = round(x / res_m - width / 2) * res_m
         y0 = round(y / res_m + height / 2) * res_m
         return cls(crs, x0, y0, res_m, width, height)
@@ -78,7 +79,7 @@ class Grid:
 
     def pixel(self, lon: float | Float64, lat: float | Float64) -> tuple[Float64, Float64]:
         """Column and row (fractional) of points in degrees."""
-        x, y = _transformer(self.crs).transform(lon, lat, direction="INVERSE")
+        x, y = transformer(self.crs).transform(lon, lat, direction="INVERSE")
         return (np.asarray(x) - self.x0) / self.res, (self.y0 - np.asarray(y)) / self.res
 
     def padded(self, pixels: int) -> Grid:
@@ -280,8 +281,18 @@ def _faces(xyz: Float64) -> list[tuple[tuple[int, int], Float64, Float64, NDArra
     return faces
 
 
-@lru_cache(maxsize=512)
-def _transformer(crs: str) -> pyproj.Transformer:
+def transformer(crs: str) -> pyproj.Transformer:
+    """From a CRS to degrees (axes x, y and lon, lat), of the calling thread.
+
+    Raises:
+        ConfigError: the CRS is not known.
+    """
+    return _transformer_of(crs, threading.get_ident())
+
+
+@lru_cache(maxsize=2048)
+def _transformer_of(crs: str, thread: int) -> pyproj.Transformer:
+    # A transformer must not be used by two threads at once.
     import pyproj
 
     try:
@@ -292,14 +303,14 @@ def _transformer(crs: str) -> pyproj.Transformer:
 
 @lru_cache(maxsize=512)
 def _is_geographic(crs: str) -> bool:
-    source = _transformer(crs).source_crs
+    source = transformer(crs).source_crs
     return bool(source and source.is_geographic)
 
 
 def _to_lonlat(crs: str, x: Float64, y: Float64) -> tuple[Float64, Float64]:
     if _is_geographic(crs):
         return x, np.clip(y, -90, 90)
-    lon, lat = _transformer(crs).transform(x, y)
+    lon, lat = transformer(crs).transform(x, y)
     lon, lat = np.asarray(lon, np.float64), np.asarray(lat, np.float64)
     if not np.isfinite(lon).all():
         raise ConfigError(f"the grid leaves the area that {crs} can project; move it nearer to the zone")

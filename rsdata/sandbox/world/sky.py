@@ -67,14 +67,19 @@ def season_temperature(mean: Field, swing: Field, day: float) -> Field:
     return mean + swing * np.float32(np.cos(2 * np.pi * (day - 201) / 365.25))
 
 
+def cloud_share(ground: Ground, climate: Climate, seed: int, moment: Moment) -> Field:
+    """How cloudy it is for 500 km around, 0 to 1 at the knots; its square is about the cloudy part of the sky."""
+    wide = octave(ground.knots, 3, seed, _COVER, moment.key)
+    return np.asarray(np.clip(0.14 + 0.3 * climate.moisture + 0.62 * wide, 0, 1), np.float32)
+
+
 def cloud_field(
     ground: Ground, climate: Climate, seed: int, moment: Moment, *, shadow: bool = False
 ) -> Field:
     """Opacity of clouds, 0 to 1, float32 [H, W]; with `shadow`, of those that stand before the sun."""
     shift = _SHADOW_M if shadow else (0.0, 0.0)
     knots = ground.knots
-    wide = octave(knots, 3, seed, _COVER, moment.key)
-    share = np.clip(0.14 + 0.3 * climate.moisture + 0.62 * wide, 0, 1)
+    share = cloud_share(ground, climate, seed, moment)
     # Thresholds from a share of sky: clear days are clear, full days are full.
     at_knots = (1.15 - 1.9 * share).astype(np.float32)
     least = float(at_knots.min())

@@ -1,0 +1,1 @@
+"""Google Earth Engine through its own client: sessions, listings of scenes, pixels on an exact grid."""

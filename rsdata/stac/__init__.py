@@ -1,0 +1,1 @@
+"""Scenes of any STAC API, and windows of their cloud-optimised GeoTIFFs."""
