@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed.checkpoint.state_dict as whole
@@ -115,5 +115,5 @@ def whole_weights(method: Method, part: nn.Module) -> dict[str, Tensor]:
     if not is_cut(method):
         return dict(part.state_dict())
     prefix = next(name for name, module in method.named_modules() if module is part) + "."
-    state = whole.get_model_state_dict(method, options=_FULL)
+    state = cast("dict[str, Tensor]", whole.get_model_state_dict(method, options=_FULL))
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

@@ -116,7 +116,9 @@ class _Run:
             dates_per_place=self.source.dates_per_place,
         )
         self.method: Method = config.method.create(backbone, facts).to(world.device)
-        if config.channels_last and config.parallel == "ddp":  # shares are flat; images are channels last anyway
+        if (
+            config.channels_last and config.parallel == "ddp"
+        ):  # shares are flat; images are channels last anyway
             self.method = self.method.to(memory_format=torch.channels_last)
         self.method.train()
         if config.parallel == "fsdp":
