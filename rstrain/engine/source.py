@@ -48,11 +48,6 @@ class Source:
         """Largest label of its rows."""
         return None if self.label is None else int(self.label.max())
 
-    @property
-    def dates_per_place(self) -> int:
-        """Views of the place that has most of them."""
-        return int(self.index.places()[1].max(initial=0))
-
     def steps(self, config: TrainConfig, world: World, seed: int) -> StepData:
         """Its batches, by step."""
         data = DataConfig(
@@ -102,6 +97,11 @@ def open_sources(config: TrainConfig) -> tuple[Source, Source | None]:
     """
     method = config.method
     whole, index, split = _rows(config.data, config.split, config)
+    if method.pairing in ("temporal", "seasons") and index.places()[1].max(initial=0) <= 1:
+        raise ConfigError(
+            f"{method.kind} compares dates of one place, and every place of {config.data} has one: build the set with "
+            "several dates a place, or choose a method (or its option) that pairs two crops of one image"
+        )
     geo = geo_labels(index, config.clusters) if method.needs_geo and config.clusters else None
     mean, std = mean_std(whole.info, config.statistics, whole.reading)
     first = Source(

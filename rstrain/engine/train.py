@@ -113,7 +113,6 @@ class _Run:
             second_classes=self.second.classes if self.second else None,
             top_label=self.source.top_label,
             second_top_label=self.second.top_label if self.second else None,
-            dates_per_place=self.source.dates_per_place,
         )
         self.method: Method = config.method.create(backbone, facts).to(world.device)
         if (

@@ -36,8 +36,6 @@ class RunFacts:
     """Largest label of the data; None when they have no labels."""
     second_top_label: int | None = None
     """Largest label of the second data set."""
-    dates_per_place: int | None = None
-    """Views of the place that has most of them; None when nobody counted."""
 
     def epoch(self, step: int) -> int:
         """The epoch in which a step begins."""

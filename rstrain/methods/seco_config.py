@@ -8,7 +8,6 @@ from pydantic import Field
 
 from rstrain.methods.config import Pairing, RunFacts
 from rstrain.methods.momentum_config import MomentumConfig
-from shards.errors import ConfigError
 
 if TYPE_CHECKING:
     from rstrain.methods.seco import SeCo
@@ -65,14 +64,9 @@ class SeCoConfig(MomentumConfig):
         """Make the module on the CPU, with initial weights that depend on `facts.seed` alone.
 
         Raises:
-            ConfigError: the batch is larger than the queue, or no place has a second date.
+            ConfigError: the batch is larger than the queue.
         """
         from rstrain.methods.seco import SeCo
 
         self.check_queue(facts)
-        if self.mode != "moco" and facts.dates_per_place == 1:
-            raise ConfigError(
-                f"seco with mode={self.mode} compares dates of one place, and every place of this data set has one: build "
-                f"it with several dates a place, or use mode=moco"
-            )
         return SeCo(self, backbone, facts)

@@ -67,7 +67,7 @@ def config(kind: str, data: Path, **changes: Any) -> TrainConfig:
     }
     if method_kinds()[kind](kind=kind).second:
         values["data2"] = str(data / "labelled")
-    return config_for(kind).build(**(values | SMALL[kind] | changes))
+    return config_for(kind).build(**(values | SMALL[kind.split("-")[0]] | changes))
 
 
 def test_every_kind_is_tried() -> None:
@@ -124,6 +124,25 @@ def test_what_does_not_go_together(
 ) -> None:
     with pytest.raises(UserError, match=said):
         pretrain(config(kind, data, workers=0, **changes), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("seco", {}),
+        ("seco", {"method": {"queue": 64, "mode": "moco_tp"}}),
+        ("vicreg", {"method": {"expander": "32-32", "pairs": "temporal"}}),
+        ("moco-tp", {"method": {"queue": 64}}),
+    ],
+)
+def test_dates_are_compared_only_where_there_are_some(
+    kind: str, changes: dict[str, Any], data: Path, tmp_path: Path
+) -> None:
+    once = [Place([pattern(i, 72, 72)], label=i % 3) for i in range(40)]
+    build_set(tmp_path / "once", once, ending="jpg")
+    one = config(kind, data, workers=0, **changes).model_copy(update={"data": str(tmp_path / "once")})
+    with pytest.raises(UserError, match=r"compares dates of one place, and every place of .* has one"):
+        pretrain(one, tmp_path / "run")
 
 
 RANK = """

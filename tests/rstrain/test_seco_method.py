@@ -16,9 +16,9 @@ torch.set_num_threads(1)
 BANDS = 5
 
 
-def make(batch: int = 6, dates: int | None = 4, **options: Any) -> SeCo:
+def make(batch: int = 6, **options: Any) -> SeCo:
     config = SeCoConfig.build(**({"queue": 32, "dim": 16} | options))
-    facts = RunFacts(seed=3, batch=batch, samples=100, dates_per_place=dates)
+    facts = RunFacts(seed=3, batch=batch, samples=100)
     return config.create(build_backbone("resnet18", BANDS, stem="small", seed=3), facts)
 
 
@@ -41,18 +41,12 @@ def test_modes_and_what_they_ask_for() -> None:
     ("options", "message"),
     [
         ({"batch": 33}, "batch=33 is larger than queue=32"),
-        ({"dates": 1}, r"mode=seco compares dates.*every place of this data set has one.*mode=moco"),
-        ({"dates": 1, "mode": "moco_tp"}, r"mode=moco_tp compares dates"),
         ({"mode": "mocco"}, "mode: "),
     ],
 )
 def test_settings_at_odds_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make(**options)
-
-
-def test_one_date_is_enough_for_crops_of_one_image() -> None:
-    assert make(dates=1, mode="moco").config.spaces == 1
 
 
 def test_a_batch_of_other_views_is_refused() -> None:
