@@ -79,10 +79,10 @@ class Status:
             lines += [f"  {f['item']}: {f['class']}: {f['reason']}" for f in self.first_failures]
             if self.failures > len(self.first_failures):
                 lines.append(f"  … all of them: rsdata status {self.out} --all")
-        if not self.finished:
-            lines.append(f"next: rsdata build {self.out}")
-        elif self.failed.get(FailureClass.TRANSIENT):
+        if self.shards_done == self.shards and self.failed.get(FailureClass.TRANSIENT):
             lines.append(f"next: rsdata retry {self.out}")
+        elif not self.finished:
+            lines.append(f"next: rsdata build {self.out}")
         else:
             lines.append(f"next: rsdata verify {self.out}")
         return "\n".join(lines)

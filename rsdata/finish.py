@@ -11,7 +11,7 @@ from rsdata.task import Task, columns_of, failures_name, index_name
 from shards import dataset, index, parquet
 from shards.dataset import Band, DatasetInfo, Member
 from shards.errors import UserError
-from shards.failures import Failure, from_table, to_table
+from shards.failures import Failure, FailureClass, from_table, to_table
 from shards.stats import BandStats, Histogram
 from shards.store import Store
 
@@ -34,9 +34,11 @@ def finish(plan: Plan, tasks: list[Task]) -> DatasetInfo:
     store.write(FAILURES, parquet.to_bytes(to_table(failures)))
     shards = [task.shard for task in tasks if task.shard is not None]
     if not shards:
+        again = any(failure.kind is FailureClass.TRANSIENT for failure in failures)
         raise UserError(
             f"{store}: all {plan.info.items:,} items failed, so there is no set; the first: "
-            f"{failures[0].item}: {failures[0].reason}\n  See: rsdata status {store}"
+            f"{failures[0].item}: {failures[0].reason}\n  "
+            + (f"Try them again: rsdata retry {store}" if again else f"See: rsdata status {store}")
         )
     tables = [_read(store, index_name(k)) for k, task in enumerate(tasks) if task.shard is not None]
     extra = columns_of(source)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.all import PIPELINES
+from pipelines.runner import run_pipeline
 
 
 @pytest.mark.parametrize("name", PIPELINES)
@@ -33,3 +34,26 @@ def test_other_data_are_another_stage(tmp_path: Path) -> None:
     )
     assert first[0].config != second[0].config
     assert first[1].config != second[1].config
+
+
+def test_seco_begins_at_the_source_unless_data_are_given(tmp_path: Path) -> None:
+    sampled = PIPELINES["seco"].build(project="p", locations=50).stages(tmp_path)
+    assert [stage.name for stage in sampled] == ["sample", "train", "report"]
+    assert sampled[0].config["locations"] == 50 and sampled[1].needs == ("sample",)
+    served = PIPELINES["seco"].build(size="small").stages(tmp_path)[0]
+    assert "embedded planet" in served.does and served.config["locations"] == 160
+    assert (
+        "embedded planet"
+        not in PIPELINES["seco"].build(size="small", endpoint="https://x").stages(tmp_path)[0].does
+    )
+    given = PIPELINES["seco"].build(data="data/a").stages(tmp_path)
+    assert [stage.name for stage in given] == ["train", "report"]
+
+
+@pytest.mark.slow
+def test_seco_from_the_planet_to_a_page(tmp_path: Path) -> None:
+    """Places are fetched from a server of the stage's own; the second call does nothing."""
+    small = PIPELINES["seco"].build(size="small", locations=16)
+    assert not any(outcome.skipped for outcome in run_pipeline(small, tmp_path))
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+    assert all(outcome.skipped for outcome in run_pipeline(small, tmp_path))

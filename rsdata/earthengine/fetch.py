@@ -54,7 +54,7 @@ def fetch_place(source: Options, item: Item, session: Session | None = None) -> 
         session: to ask; by default that of the options.
 
     Raises:
-        FetchError: `gone` (no scene), `transient` (the network), `invalid` (answers that are not what was asked for).
+        FetchError: `gone` (no scene), `transient` (the network, also damaged answers), `invalid` (the service will not).
         ConfigError: access is denied: no further place would do better.
     """
     from rsdata.earthengine.place import assemble, windows_of

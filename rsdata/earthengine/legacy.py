@@ -132,7 +132,7 @@ def _sample(
     try:
         answer = session.value(image.sampleRectangle(region))
     except RemoteError as error:
-        if error.kind is FailureClass.INVALID and not error.spent:
+        if error.kind is FailureClass.INVALID:
             raise FetchError(FailureClass.GONE, f"{scene.id}: {error.reason}") from None
         raise
     try:

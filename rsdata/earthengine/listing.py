@@ -36,7 +36,7 @@ def list_scenes(
     answer = session.value(_expression(sensor, collection, windows, lon, lat, rule, cloud_percent))
     if not isinstance(answer, list) or len(answer) != len(windows):
         raise RemoteError(
-            FailureClass.INVALID, f"{session.host} sent a listing of another shape than asked for"
+            FailureClass.TRANSIENT, f"{session.host} sent a listing of another shape than asked for"
         )
     try:
         return [[_scene(sensor, image) for image in images] for images in answer]

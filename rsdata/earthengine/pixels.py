@@ -66,7 +66,7 @@ def fetch_pixels(
         try:
             got = session.pixels(body, partial(_read, session, sensor, grid, request))
         except RemoteError as error:
-            if error.spent or error.kind not in (FailureClass.INVALID, FailureClass.GONE):
+            if error.kind not in (FailureClass.INVALID, FailureClass.GONE):
                 raise
             raise UnfitError(f"{scene.id}: {error.reason}", error.kind) from None
         for name, values in got.items():

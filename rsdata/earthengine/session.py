@@ -101,7 +101,7 @@ class Session:
         except (TransportError, ConnectionError, TimeoutError) as error:
             raise RemoteError(FailureClass.TRANSIENT, f"{self.host}: {error}", again=True) from None
         except GoogleAuthError as error:
-            raise _expired(error) from None
+            raise _expired(self.endpoint, error) from None
         except (ValueError, KeyError, TypeError):
             raise RemoteError(
                 FailureClass.INVALID,
@@ -235,5 +235,9 @@ def _denied(endpoint: str, project: str, message: str) -> ConfigError:
     )
 
 
-def _expired(error: Exception) -> ConfigError:
+def _expired(endpoint: str, error: Exception) -> ConfigError:
+    from google.auth.exceptions import InvalidOperation
+
+    if isinstance(error, InvalidOperation):
+        return ConfigError(f"{endpoint}: asks for credentials, and anonymous has none; {_HOW}")
     return ConfigError(f"the credentials of Earth Engine are no longer valid ({error}); {_HOW}")

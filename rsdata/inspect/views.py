@@ -54,15 +54,19 @@ def stretched(images: Sequence[NDArray[Any]]) -> list[NDArray[np.uint8]]:
 
     Others share one stretch, so that seasons can be compared: black is the 2 % quantile of each band, white lies as far
     above it as the 98 % quantile of the brightest band, and of the views the median counts: a clouded one among them
-    does not darken the rest.
+    does not darken the rest. Ground without contrast (water) is grey, lighter under more haze.
     """
     wide = [image for image in images if image.dtype != np.uint8]
     if wide:
         ends = np.array(
-            [np.nanpercentile(image, (2, 98), axis=(0, 1)) for image in wide]
+            [np.nanpercentile(image, (2, 50, 98), axis=(0, 1)) for image in wide]
         )  # views, ends, bands
-        low = np.median(ends[:, 0], axis=0).astype(np.float32)
-        span = np.float32(max(np.median((ends[:, 1] - ends[:, 0]).max(axis=1)), 1e-9))
+        low, middle, _ = np.median(ends, axis=0)
+        span = np.median((ends[:, 2] - ends[:, 0]).max(axis=1))
+        apart = 4 * np.median(np.abs(ends[:, 1] - middle).max(axis=1))  # between views, more than within one
+        if apart > span:
+            low, span = middle - apart / 2, apart
+        low, span = low.astype(np.float32), np.float32(max(span, 1e-9))
     out = []
     for image in images:
         if image.dtype != np.uint8:

@@ -118,9 +118,13 @@ def _lost(host: str, error: Exception) -> RemoteError:
         return RemoteError(FailureClass.INVALID, f"{host} sent an answer that cannot be read", again=True)
     if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
         return RemoteError(FailureClass.REFUSED, f"{host or 'the endpoint'}: is not a URL that can be called")
-    refused = isinstance(error, requests.exceptions.ConnectionError) and "refused" in str(error)
-    return RemoteError(
-        FailureClass.TRANSIENT,
-        f"{host} {'refuses connections' if refused else 'cut the connection'}",
-        again=True,
-    )
+    return RemoteError(FailureClass.TRANSIENT, f"{host} {_what(str(error))}", again=True)
+
+
+def _what(error: str) -> str:
+    """What happened to a connection; the libraries below tell it in words alone."""
+    if "ProxyError" in error or "to proxy" in error:
+        return "is not reached by the proxy of the environment"
+    if "resolve" in error:
+        return "is a name without an address"
+    return "refuses connections" if "refused" in error else "cut the connection"

@@ -25,8 +25,6 @@ class RemoteError(Exception):
         self.kind, self.reason = kind, reason
         self.again = again
         """Whether the same call may work in a moment."""
-        self.spent = False
-        """Whether it was tried as often as is allowed."""
         self.after_s = after_s
         """What the service asks to wait, seconds."""
 
@@ -58,7 +56,7 @@ def retrying(call: Callable[[], T], backoff: Backoff = NETWORK) -> T:
     """Call until it works, until its failure is of no use to repeat, or until the bounds are reached.
 
     Raises:
-        RemoteError: the last one.
+        RemoteError: the last one; `transient` where only the bounds ended it.
     """
     start = time.monotonic()
     for failures in range(1, backoff.attempts + 1):
@@ -70,7 +68,8 @@ def retrying(call: Callable[[], T], backoff: Backoff = NETWORK) -> T:
             if not error.again:
                 raise
             if failures == backoff.attempts or late:
-                error.again, error.spent = False, True
+                # It says nothing of the archive, whatever came: another day it may work.
+                error.again, error.kind = False, FailureClass.TRANSIENT
                 raise
         time.sleep(wait_s)
     raise AssertionError("attempts is at least 1")

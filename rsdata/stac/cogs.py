@@ -201,7 +201,7 @@ def _blocks(data: Any, row: int, column: int, side: int) -> list[tuple[int, int]
 
 def _unfit(error: RemoteError) -> Exception:
     """A file that is not there or not for us is a matter of this scene; the network is not."""
-    if error.again or error.kind is FailureClass.TRANSIENT:
+    if error.kind is FailureClass.TRANSIENT:
         return error
     return UnfitError(error.reason, error.kind)
 

@@ -94,9 +94,7 @@ def fetch_place(source: Options, item: Item) -> Fetched:
             patch_cloud_percent=source.patch_cloud_percent,
         )
     except RemoteError as error:
-        # What may work in a moment says nothing of the archive.
-        kind = FailureClass.TRANSIENT if error.again else error.kind
-        raise FetchError(kind, error.reason) from None
+        raise FetchError(error.kind, error.reason) from None
 
 
 def _sensor(source: Options) -> tuple[Sensor, str]:

@@ -19,6 +19,7 @@ from rsdata.inspect.merge import merge
 from rsdata.inspect.preview import preview
 from rsdata.inspect.reshard import reshard
 from rsdata.inspect.stats import stats
+from rsdata.inspect.views import stretched
 from shards.codec import decode
 from shards.errors import ShardError, UserError
 from shards.index import Index
@@ -178,6 +179,17 @@ def test_the_preview_is_one_page_that_asks_for_nothing(built: Path, tmp_path: Pa
     assert (tmp_path / "q.html").read_text() == text
     with pytest.raises(UserError, match=r"ends in \.html"):
         preview(built, tmp_path / "p.htm")
+
+
+def test_seasons_share_a_stretch_that_one_cloud_does_not_spoil() -> None:
+    field = np.linspace(300, 2300, 64 * 64, dtype=np.uint16).reshape(64, 64, 1).repeat(3, 2)
+    cloud = np.full_like(field, 9000)
+    first, white, second = stretched([field, cloud, field + 100])
+    assert (first.min(), white.min()) == (0, 255) and 0 < (second.astype(int) - first).mean() < 20
+    haze = [np.full_like(field, level) for level in (300, 500, 700, 900)]
+    levels = [float(image.mean()) for image in stretched(haze)]
+    assert levels == sorted(levels) and 0 < levels[1] < levels[2] < 255, "water is grey, not black and white"
+    assert stretched([field.astype(np.uint8)])[0].dtype == np.uint8
 
 
 def test_the_preview_escapes_names_and_shows_sets_without_places(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from pystac_client import Client as Api
 
 from rsdata.earthengine.grid import native_crs, patch_grid
 from rsdata.earthengine.scenes import SceneInfo
-from rsdata.remote.retry import RemoteError
+from rsdata.remote.retry import Backoff, RemoteError
 from rsdata.sandbox.scenes import Scene, pixels, scene_by_id, scenes_at
 from rsdata.sandbox.serve import sandbox
 from rsdata.sandbox.stac.items import added, item_id, item_of
@@ -145,6 +146,16 @@ def test_same_bytes_from_many_threads_and_through_faults() -> None:
         assert [{**m, "json": b""} for m in got] == [{**m, "json": b""} for m in expected]
         stats = json.loads(urllib.request.urlopen(f"{wild}/_sandbox/stats").read())
         assert sum(stats["faults"].values()) > 10 and stats["max_concurrent"] <= 6
+
+
+@pytest.mark.parametrize("fault", ["html@/cog=1", "cut@/cog=1", "html@/search=1"])
+def test_lasting_damage_is_no_fact_of_the_archive(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    quick = partial(open_catalogue, backoff=Backoff(attempts=2, base_s=0.001))
+    monkeypatch.setattr("rsdata.stac.fetch.open_catalogue", quick)
+    monkeypatch.setattr("rsdata.stac.client.ANSWERS", Backoff(attempts=2, base_s=0.001))
+    with sandbox(routes=routes(), faults=[fault]) as url, pytest.raises(FetchError) as caught:
+        fetch_place(Options(f"{url}/stac"), place(*BERLIN, WINDOWS[:1]))
+    assert caught.value.kind is FailureClass.TRANSIENT
 
 
 def test_clouds_of_the_patch_are_measured_and_limited(url: str) -> None:
@@ -324,8 +335,6 @@ def test_endpoints_that_are_no_catalogue_are_said_in_a_sentence(url: str) -> Non
         "x",
     ):
         with pytest.raises(ConfigError, match="is not a STAC API that can be used") as caught:
-            from rsdata.remote.retry import Backoff
-
             open_catalogue(Options(endpoint), backoff=Backoff(attempts=2, base_s=0.01))
         assert "\n" not in str(caught.value)
     check_ready(Options(f"{url}/stac"))
