@@ -145,3 +145,16 @@ def test_split_norm_refuses_what_it_cannot_split() -> None:
     with pytest.raises(ConfigError, match="BatchNormAct2d"):
         split_batch_norms(net, 2)
     assert not has_batch_norm(build_backbone("timm:vit_tiny_patch16_224").net)
+
+
+def test_a_feature_may_be_the_mean_of_the_patch_tokens() -> None:
+    images = torch.randn(2, 3, 32, 32)
+    for arch in ("timm:test_vit", "gsd:vit_tiny_patch16_224"):
+        backbone = build_backbone(arch, size_px=32).eval()
+        own = backbone(images)
+        backbone.pool_by("mean")
+        tokens = backbone.net.forward_features(images)  # type: ignore[operator]
+        torch.testing.assert_close(backbone(images), tokens[:, 1:].mean(1))
+        assert backbone(images).shape == own.shape and not torch.allclose(backbone(images), own)
+    with pytest.raises(ConfigError, match="resnet18 has none: leave pool at own"):
+        build_backbone("resnet18").pool_by("mean")
