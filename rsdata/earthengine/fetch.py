@@ -5,31 +5,16 @@ from __future__ import annotations
 from typing import Protocol
 
 from rsdata.earthengine.listing import list_scenes
-from rsdata.earthengine.scenes import Rule, SceneInfo, choices
 from rsdata.earthengine.session import Account, Session, open_session
 from rsdata.remote.retry import RemoteError
+from rsdata.seasonal.place import Wanted, assemble, windows_of
+from rsdata.seasonal.scenes import Rule, SceneInfo, choices
 from rsdata.sensors import SENSORS
 from rsdata.sources.base import Fetched, FetchError, Item
 
 
-class Options(Account, Protocol):
-    """What a place needs to know beside the account; the options of a source have it."""
-
-    @property
-    def sensor(self) -> str:
-        """A row of `rsdata.sensors`."""
-
-    @property
-    def scene(self) -> Rule:
-        """`latest` or `least-cloudy`."""
-
-    @property
-    def cloud_percent(self) -> float | None:
-        """Scenes with as many clouds or more are not listed; None takes any."""
-
-    @property
-    def patch_cloud_percent(self) -> float | None:
-        """Scenes with more clouds on the patch itself are passed over; None takes any."""
+class Options(Account, Wanted, Protocol):
+    """What is wanted and of which account; the options of a source have it."""
 
     @property
     def legacy(self) -> bool:
@@ -57,8 +42,6 @@ def fetch_place(source: Options, item: Item, session: Session | None = None) -> 
         FetchError: `gone` (no scene), `transient` (the network, also damaged answers), `invalid` (the service will not).
         ConfigError: access is denied: no further place would do better.
     """
-    from rsdata.earthengine.place import assemble, windows_of
-
     assert item.lon is not None and item.lat is not None
     sensor = SENSORS[source.sensor]
     collection = sensor.legacy_collection if source.legacy else sensor.collection
@@ -99,7 +82,7 @@ def fetch_place(source: Options, item: Item, session: Session | None = None) -> 
 
 def _first(windows: list[tuple[str, str]], seasons: list[list[SceneInfo]], rule: Rule) -> list[SceneInfo]:
     """The one scene that the published downloader would take, whether it covers the patch or not."""
-    from rsdata.earthengine.scenes import ranked, span
+    from rsdata.seasonal.scenes import ranked, span
     from shards.failures import FailureClass
 
     for window, scenes in zip(windows, seasons, strict=True):

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rsdata.earthengine.place import place_facts, scene_facts, view_of
-from rsdata.earthengine.scenes import SceneInfo, Window
 from rsdata.earthengine.session import Session
 from rsdata.remote.retry import RemoteError
+from rsdata.seasonal.place import place_facts, scene_facts, view_of
+from rsdata.seasonal.scenes import SceneInfo, Window
 from rsdata.sensors import Sensor, SensorBand
 from rsdata.sources.base import Fetched, FetchError, Item
 from shards.dataset import Band, Member

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rsdata.earthengine.grid import Affine
-from rsdata.earthengine.scenes import Rule, SceneInfo, Window, outer_rings
 from rsdata.earthengine.session import Session
 from rsdata.remote.retry import RemoteError
+from rsdata.seasonal.grid import Affine
+from rsdata.seasonal.scenes import Rule, SceneInfo, Window, outer_rings
 from rsdata.sensors import Sensor
 from shards.failures import FailureClass
 

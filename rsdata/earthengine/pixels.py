@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rsdata.earthengine.grid import PatchGrid
-from rsdata.earthengine.place import Pixels, UnfitError, cloudy
-from rsdata.earthengine.scenes import SceneInfo
 from rsdata.earthengine.session import Session
 from rsdata.remote.retry import RemoteError
+from rsdata.seasonal.grid import PatchGrid
+from rsdata.seasonal.place import Pixels, UnfitError, cloudy
+from rsdata.seasonal.scenes import SceneInfo
 from rsdata.sensors import CloudMask, Sensor
 from shards.failures import FailureClass
 

@@ -153,7 +153,7 @@ def _initialise(account: Account, endpoint: str, backoff: Backoff, deadline_s: f
         deadline_s=deadline_s,
     )
     ee.Reset()
-    # Not empty, so the client does not fetch the list from another host, where it sets no deadline.
+    # Not empty, so the client does not fetch the list from another host, where it sets no deadline; no asset has this name.
     ee.deprecation.deprecated_assets = {"-": None}  # type: ignore[dict-item]
     _state.get_state().requests_session = client
     ee.data.setMaxRetries(0)  # the retries are ours
@@ -192,7 +192,7 @@ def _credentials(kind: str) -> tuple[Any, str | None]:
         if kind == "anonymous":
             from google.auth.credentials import AnonymousCredentials
 
-            return AnonymousCredentials(), None  # type: ignore[no-untyped-call]
+            return AnonymousCredentials(), None
         if kind == "service-account":
             from google.oauth2.service_account import Credentials as ServiceAccount
 
@@ -200,9 +200,7 @@ def _credentials(kind: str) -> tuple[Any, str | None]:
                 raise ConfigError(
                     f"no service account: GOOGLE_APPLICATION_CREDENTIALS names no key file; {_HOW}"
                 )
-            account = ServiceAccount.from_service_account_file(  # type: ignore[no-untyped-call]
-                key, scopes=oauth.SCOPES
-            )
+            account = ServiceAccount.from_service_account_file(key, scopes=oauth.SCOPES)
             return account, account.project_id
         if Path(oauth.get_credentials_path()).exists():
             from google.oauth2.credentials import Credentials
@@ -210,16 +208,14 @@ def _credentials(kind: str) -> tuple[Any, str | None]:
             stored = oauth.get_credentials_arguments()
             if stored.get("refresh_token"):
                 project = stored.pop("quota_project_id", None)
-                return Credentials(None, **stored), project  # type: ignore[no-untyped-call]
+                return Credentials(None, **stored), project
         from google.auth._cloud_sdk import get_application_default_credentials_path
 
-        default = key or get_application_default_credentials_path()  # type: ignore[no-untyped-call]
+        default = key or get_application_default_credentials_path()
         if Path(default).exists():
             import google.auth
 
-            loaded, project = google.auth.load_credentials_from_file(  # type: ignore[no-untyped-call]
-                default, scopes=oauth.SCOPES
-            )
+            loaded, project = google.auth.load_credentials_from_file(default, scopes=oauth.SCOPES)
             return loaded, getattr(loaded, "quota_project_id", None) or project
     except ConfigError:
         raise

@@ -62,6 +62,7 @@ class Client(requests.Session):
                 response = super().request(method, url, *args, **options)
                 with response:
                     response._content = content = _read(response, end)
+                    # What `Response.content` sets itself; types-requests does not know it.
                     response._content_consumed = True  # type: ignore[attr-defined]
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
                 raise _lost(host, error) from None

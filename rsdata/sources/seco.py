@@ -86,7 +86,7 @@ class Seasonal(Source):
         None,
         ge=0,
         le=100,
-        description="no more clouds in the patch itself, by the sensor's cloud mask; costs a call a scene",
+        description="no more clouds in the patch itself, by the sensor's cloud mask",
     )
     legacy: bool = Field(
         False,

@@ -12,9 +12,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rsdata.earthengine.grid import PatchGrid
-from rsdata.earthengine.place import UnfitError
 from rsdata.remote.retry import RemoteError
+from rsdata.seasonal.grid import PatchGrid
+from rsdata.seasonal.place import UnfitError
 from rsdata.stac.client import Catalogue
 from shards.failures import FailureClass
 
@@ -118,7 +118,7 @@ class RemoteFile:
         """As `open`, for rasterio; there are no files beside this one."""
         if path not in (self.name, "test"):  # rasterio tries an opener with this name
             raise FileNotFoundError(path)
-        return _Cursor(self)  # type: ignore[return-value]
+        return _Cursor(self)  # type: ignore[return-value]  # rasterio's protocol names more than it uses
 
 
 class _Cursor:

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rsdata.earthengine.grid import PatchGrid
-from rsdata.earthengine.place import Pixels, UnfitError, assemble, cloudy, windows_of
-from rsdata.earthengine.scenes import Rule, SceneInfo, Window, choices, ranked
 from rsdata.remote.retry import Backoff, RemoteError
+from rsdata.seasonal.grid import PatchGrid
+from rsdata.seasonal.place import Pixels, UnfitError, Wanted, assemble, cloudy, windows_of
+from rsdata.seasonal.scenes import SceneInfo, Window, choices, ranked
 from rsdata.sensors import SENSORS, Sensor
 from rsdata.sources.base import Fetched, FetchError, Item
 from rsdata.stac.client import Catalogue, Service, open_catalogue
@@ -24,24 +24,8 @@ MOST = 24
 """Scenes of one season that are looked at."""
 
 
-class Options(Service, Protocol):
-    """What a place needs to know beside the service; the options of a source have it."""
-
-    @property
-    def sensor(self) -> str:
-        """A row of `rsdata.sensors` with a STAC collection."""
-
-    @property
-    def scene(self) -> Rule:
-        """`latest` or `least-cloudy`."""
-
-    @property
-    def cloud_percent(self) -> float | None:
-        """Scenes with as many clouds or more are not taken; None takes any."""
-
-    @property
-    def patch_cloud_percent(self) -> float | None:
-        """Scenes with more clouds on the patch itself are passed over; None takes any."""
+class Options(Service, Wanted, Protocol):
+    """What is wanted and of which service; the options of a source have it."""
 
 
 def check_ready(source: Options) -> None:

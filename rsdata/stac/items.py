@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from rsdata.earthengine.grid import Affine
-from rsdata.earthengine.scenes import SceneInfo, outer_rings
+from rsdata.seasonal.grid import Affine
+from rsdata.seasonal.scenes import SceneInfo, outer_rings
 from rsdata.sensors import Sensor
 
 Json = Mapping[str, Any]

@@ -121,6 +121,10 @@ class _Run:
             self.method = self.method.to(memory_format=torch.channels_last)
         self.method.train()
         if config.parallel == "fsdp":
+            if world.world == 1:
+                raise ConfigError(
+                    "parallel=fsdp shares the weights between ranks, and there is one: start with torchrun, or leave it at ddp"
+                )
             spread.cut(self.method, world)
         self.optimizer = build_optimizer(config.optim, self.method)
         first = self.source

@@ -142,7 +142,7 @@ class ScaleMAEConfig(MaskedConfig):
 
     @property
     def band_sides(self) -> tuple[int, int]:
-        """`bands`, or those of the preset."""
+        """`band_cells`, or those of the preset."""
         return self.band_cells or ((7, 56) if self.preset == "repo" else (56, 14))
 
     @property

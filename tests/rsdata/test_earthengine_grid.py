@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rsdata.earthengine.grid import Affine, native_crs, on_grid, patch_grid, to_crs
 from rsdata.earthengine.legacy import centre_crop, cropped_corners, published_affine, to_uint8
-from rsdata.earthengine.place import cloudy
-from rsdata.earthengine.scenes import SceneInfo, choices, covers, outer_rings, ranked
+from rsdata.seasonal.grid import Affine, native_crs, on_grid, patch_grid, to_crs
+from rsdata.seasonal.place import cloudy
+from rsdata.seasonal.scenes import SceneInfo, choices, covers, outer_rings, ranked
 from rsdata.sensors import SENSORS, CloudMask
 from rsdata.sources.base import FetchError
 from shards.failures import FailureClass

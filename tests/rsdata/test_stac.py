@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 from pystac_client import Client as Api
 
-from rsdata.earthengine.grid import native_crs, patch_grid
-from rsdata.earthengine.scenes import SceneInfo
 from rsdata.remote.retry import Backoff, RemoteError
 from rsdata.sandbox.scenes import Scene, pixels, scene_by_id, scenes_at
 from rsdata.sandbox.serve import sandbox
 from rsdata.sandbox.stac.items import added, item_id, item_of
 from rsdata.sandbox.stac.routes import routes
+from rsdata.seasonal.grid import native_crs, patch_grid
+from rsdata.seasonal.scenes import SceneInfo
 from rsdata.sensors import SENSORS
 from rsdata.sources.base import Fetched, FetchError, Item
 from rsdata.stac.client import check_url, open_catalogue
@@ -315,7 +315,7 @@ def test_what_an_item_may_not_point_at() -> None:
 def test_a_missing_file_is_a_matter_of_the_scene(url: str) -> None:
     info = SceneInfo("x", 0, None, "EPSG:32633", {g: (g, 0, 399960, 0, -g, 5900040) for g in (10, 20, 60)})
     grid = patch_grid(L2A, info.crs, info.natives, 14.0, 52.9)
-    from rsdata.earthengine.place import UnfitError
+    from rsdata.seasonal.place import UnfitError
 
     catalogue = open_catalogue(Options(f"{url}/stac"))
     with pytest.raises(UnfitError, match="answered 404") as caught:

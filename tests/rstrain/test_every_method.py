@@ -27,7 +27,7 @@ from shards.errors import UserError
 
 torch.set_num_threads(1)
 LIGHT = {"decoder_dim": 32, "decoder_depth": 1, "decoder_heads": 4}
-VIT = {"arch": "timm:test_vit", "augment": {"size": 32}, "method": LIGHT}
+VIT = {"arch": "timm:test_vit", "augment": {"size": 32}, "method": LIGHT | {"checkpoint_blocks": True}}
 SMALL: dict[str, dict[str, Any]] = {
     "moco": {"method": {"queue": 64, "bn_splits": 2, "temperature": 0.2}},
     "seco": {"method": {"queue": 64}},
@@ -117,6 +117,7 @@ def test_the_second_set_is_part_of_the_run(data: Path, tmp_path: Path) -> None:
         ("gersp", {"data2": None}, "give the second with --data2"),
         ("gersp", {"batch": 64}, "less than a batch of 64"),
         ("scalemae", {"method": {"gsd": "true"}}, "have no GSD above zero"),
+        ("mae", {"parallel": "fsdp"}, "there is one: start with torchrun, or leave it at ddp"),
     ],
 )
 def test_what_does_not_go_together(

@@ -82,6 +82,7 @@ class Expression:
         names, body = list(content.get("argumentNames", [])), content["body"]
 
         def function(*values: Any) -> Any:
+            # A function may take fewer arguments than it is given; one without a value is said where it is used.
             return self.key(body, {**scope, **dict(zip(names, values, strict=False))})
 
         return function

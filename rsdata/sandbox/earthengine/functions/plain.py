@@ -175,6 +175,7 @@ FUNCTIONS: dict[str, Callable[[Args], Any]] = {
     "List.size": lambda a: len(a.items("list")),
     "List.length": lambda a: len(a.items("list")),
     "List.slice": lambda a: a.items("list")[a.integer("start") : a.get("end") : a.get("step", 1)],
+    # Earth Engine's zip ends with the shorter list.
     "List.zip": lambda a: [list(pair) for pair in zip(a.items("list"), a.items("other"), strict=False)],
     "List.flatten": lambda a: _flatten(a.items("list")),
     "List.sequence": _sequence,

@@ -5,20 +5,40 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rsdata.bands import histogram_of
-from rsdata.earthengine.grid import Affine, PatchGrid, on_grid
-from rsdata.earthengine.scenes import Choice, SceneInfo, Window, span
+from rsdata.seasonal.grid import Affine, PatchGrid, on_grid
+from rsdata.seasonal.scenes import Choice, Rule, SceneInfo, Window, span
 from rsdata.sensors import CloudMask, Sensor
 from rsdata.sources.base import Fetched, FetchError, Item
 from shards.failures import FailureClass
 from shards.raster import encode_raster
 from shards.sample import Sample, View
 from shards.stats import Histogram
+
+
+class Wanted(Protocol):
+    """What is wanted of a place, whoever provides it; the options of a source have it."""
+
+    @property
+    def sensor(self) -> str:
+        """A row of `rsdata.sensors`."""
+
+    @property
+    def scene(self) -> Rule:
+        """`latest` or `least-cloudy`."""
+
+    @property
+    def cloud_percent(self) -> float | None:
+        """Scenes with as many clouds or more are not taken; None takes any."""
+
+    @property
+    def patch_cloud_percent(self) -> float | None:
+        """Scenes with more clouds on the patch itself are passed over; None takes any."""
 
 
 class UnfitError(Exception):

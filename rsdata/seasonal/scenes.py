@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from rsdata.earthengine.grid import Affine, PatchGrid, native_crs, patch_grid, to_crs
+from rsdata.seasonal.grid import Affine, PatchGrid, native_crs, patch_grid, to_crs
 from rsdata.sensors import Sensor
 from rsdata.sources.base import FetchError
 
