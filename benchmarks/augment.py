@@ -21,7 +21,6 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from builders import pattern
-
 from rstrain.data.augment import draw
 from rstrain.data.config import AugmentConfig
 from rstrain.data.loader import exact_view

@@ -21,7 +21,6 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from builders import build_set, pattern
-
 from rstrain.data.config import IMAGENET_MEAN, IMAGENET_STD, AugmentConfig, DataConfig
 from rstrain.data.loader import loader
 from shards.index import Index

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from outside import Notes, guarded, settled
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import requests
+
 from outside import Notes, OutsideError, settled
 
 pytestmark = pytest.mark.skipif("config.getoption('--online')", reason="--online takes the guard away")

@@ -21,8 +21,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from builders import Place, build_set, pattern
 from safetensors.numpy import load_file
+
+from builders import Place, build_set, pattern
 
 OPTIONS = "--batch 16 --queue 64 --bn-splits 2 --size 32 --log-every 3 --knn-every 1 --device cpu --threads 1"
 

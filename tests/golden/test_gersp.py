@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from recorded import Arrays, TinyNet, arrays, close, tensor
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from recorded import Arrays, TinyNet, arrays, close, tensor
 from rstrain.data.gersp_pairs import repo_items
 from rstrain.evals.knn import knn_votes
 from rstrain.methods import GeRSPConfig, RunFacts

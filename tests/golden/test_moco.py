@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
-from recorded import Arrays, TinyNet, arrays, close, tensor
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from recorded import Arrays, TinyNet, arrays, close, tensor
 from rstrain import distributed
 from rstrain.data.fmow_pairs import repo_partners
 from rstrain.losses.infonce import annealed_alpha, batch_accuracy, top_accuracy

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from recorded import Arrays, TinyNet, arrays, close, tensor
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from recorded import Arrays, TinyNet, arrays, close, tensor
 from rstrain.methods import RunFacts, SeCoConfig
 from rstrain.methods.base import Batch
 from rstrain.methods.seco import SeCo, SpaceSimilarities

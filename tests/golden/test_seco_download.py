@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
-from recorded import arrays
 
 import rstrain.data.pairs as pairing
+from recorded import arrays
 from rsdata.curate.bigearthnet_labels import CLASSES_19, CLASSES_43, numbers_19, numbers_43
 from rsdata.earthengine.legacy import Corners, centre_crop, cropped_corners, published_affine, to_uint8
 from rsdata.places.draw import degrees_of

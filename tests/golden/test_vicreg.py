@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 import torch.multiprocessing as mp
-from recorded import Arrays, TinyNet, arrays, close, tensor
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from recorded import Arrays, TinyNet, arrays, close, tensor
 from rstrain import distributed
 from rstrain.losses.vicreg import vicreg_terms
 from rstrain.methods import RunFacts, VICRegConfig

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from multiband import COLUMNS
 
+from multiband import COLUMNS
 from rsdata.inspect.export_geotiff import export_geotiff
 from rsdata.inspect.preview import gather
 from rsdata.inspect.stats import stats

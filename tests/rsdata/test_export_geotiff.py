@@ -12,9 +12,9 @@ import numpy as np
 import pyproj
 import pytest
 import rasterio
+
 from builders import build_set, pattern
 from multiband import COLUMNS, build_multiband, ground
-
 from rsdata.inspect.export_geotiff import export_geotiff
 from rsdata.inspect.preview import gather, preview
 from rsdata.inspect.stats import stats

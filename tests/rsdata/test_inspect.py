@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from builders import Place, build_set, damage, pattern
 
+from builders import Place, build_set, damage, pattern
 from rsdata.inspect.export_folder import export_folder
 from rsdata.inspect.info import set_facts
 from rsdata.inspect.merge import merge

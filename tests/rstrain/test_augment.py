@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from builders import pattern
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builders import pattern
 from rstrain.data.augment import LUMA, Params, draw
 from rstrain.data.config import AugmentConfig
 from rstrain.data.loader import exact_view

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from builders import Place, build_set, pattern
 
+from builders import Place, build_set, pattern
 from rstrain.evals.base import run_eval, run_evals
 from rstrain.evals.config import KnnConfig, LinearConfig
 from rstrain.evals.features import extract

@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from builders import Place, build_set, pattern
-from runs import kill_at, same_end, start
 from safetensors.torch import load_file
 
+from builders import Place, build_set, pattern
 from pipelines.all import PIPELINES
 from pipelines.from_shards import FromShards
 from pipelines.geography_aware import GeographyAware
@@ -23,6 +22,7 @@ from rstrain.config import TrainConfig, config_for, load_config
 from rstrain.engine.log import read_metrics
 from rstrain.engine.train import pretrain
 from rstrain.methods import method_kinds
+from runs import kill_at, same_end, start
 from shards.errors import UserError
 
 torch.set_num_threads(1)

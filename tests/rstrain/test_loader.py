@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from builders import Place, build_set, damage, pattern
 
+from builders import Place, build_set, damage, pattern
 from rstrain.data.batch import HostBatch, mean_std, normalise
 from rstrain.data.config import AugmentConfig, DataConfig
 from rstrain.data.evaluation import eval_loader

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+
 from builders import pattern
 from multiband import build_multiband, ground
-
 from rsdata.sensors import SENSORS
 from rstrain.config import TrainConfig, config_for
 from rstrain.data.augment import Params, draw

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import Place, build_set, pattern
 
+from builders import Place, build_set, pattern
 from rstrain.data.pairs import Pairs
 from shards.index import Index
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import Place, build_set, pattern
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builders import Place, build_set, pattern
 from rstrain.report import build_report
 from rstrain.report.collect import ReportError
 from rstrain.report.grids import world_map

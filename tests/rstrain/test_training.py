@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 import torch
-from builders import Place, build_set, pattern
-from runs import kill_at, same_end, start
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from builders import Place, build_set, pattern
 from rstrain import distributed
 from rstrain.config import TrainConfig, config_for, load_config
 from rstrain.engine import checkpoint
@@ -24,6 +23,7 @@ from rstrain.engine.folder import locked
 from rstrain.engine.probe import Probe
 from rstrain.engine.stop import StopSignals
 from rstrain.engine.train import TrainingError, pretrain
+from runs import kill_at, same_end, start
 from shards.errors import UserError
 
 torch.set_num_threads(1)

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from builders import Place, build_set, damage, pattern
 
+from builders import Place, build_set, damage, pattern
 from shards.codec import decode
 from shards.dataset import NAME, read_info
 from shards.errors import ShardError

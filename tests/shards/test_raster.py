@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from multiband import build_multiband, ground
 
+from multiband import build_multiband, ground
 from rsdata.sensors import SENSORS
 from shards.codec import ImageError, decode
 from shards.errors import ShardError

@@ -128,7 +128,6 @@ def test_every_kind_of_folder_is_the_same(kind: str, tmp_path: Path, request: py
 
 def test_a_whole_set_lies_behind_a_url(s3: str) -> None:
     from builders import Place, build_set, pattern
-
     from shards.index import Index
     from shards.verify import verify
 

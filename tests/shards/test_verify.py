@@ -8,10 +8,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from builders import Place, build_set, damage, pattern
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from builders import Place, build_set, damage, pattern
 from shards.errors import ShardError
 from shards.index import Index
 from shards.verify import VerifyReport, verify

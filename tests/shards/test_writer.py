@@ -130,6 +130,7 @@ def test_stock_readers_read_the_shards(tmp_path: Path) -> None:
     import numpy as np
     import webdataset
     import wids
+
     from builders import Place, build_set, pattern
 
     places = [Place([pattern(i)], label=i % 3) for i in range(7)]
