@@ -59,6 +59,7 @@ def finish(plan: Plan, tasks: list[Task]) -> DatasetInfo:
         made_by=f"rsdata {_version()}",
         members=members,
         classes=plan.info.classes,
+        targets=source.set_targets(plan.info.classes),
         samples=sum(shard.samples for shard in shards),
         views=table.num_rows,
         failed=len(failures),

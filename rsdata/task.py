@@ -142,7 +142,8 @@ def columns_of(source: Source) -> dict[str, Any]:
     """The source's own columns of the index, with their types."""
     import pyarrow as pa
 
-    own = {name: pa.type_for_alias(kind) for name, kind in source.extra_columns.items()}
+    lists = {"list<int32>": pa.list_(pa.int32())}  # pyarrow has no names for these
+    own = {name: lists.get(kind) or pa.type_for_alias(kind) for name, kind in source.extra_columns.items()}
     return own | ({PARTS: pa.string()} if source.set_members() else {})
 
 

@@ -40,6 +40,13 @@ class Member(Config):
     bands: list[Band]
 
 
+class Target(Config):
+    """What a sample is scored against beyond one class: a typed member of every sample; see `shards/targets.py`."""
+
+    member: str = Field(description="`boxes.json`, `mask.png` or `labels.npy`")
+    classes: list[str] = Field(description="class names; the member's numbers are positions in this list")
+
+
 class Shard(Config):
     """One tar."""
 
@@ -60,6 +67,9 @@ class DatasetInfo(Config):
     members: list[Member]
     classes: list[str] = Field(
         default_factory=list, description="class names; a label is a position in this list"
+    )
+    targets: list[Target] = Field(
+        default_factory=list, description="typed members beside the pixels: boxes, masks, label vectors"
     )
     samples: int
     views: int

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from shards.codec import encode_jpeg, encode_png
-from shards.dataset import Band, DatasetInfo, Member, finish, shard_of
+from shards.dataset import Band, DatasetInfo, Member, Target, finish, shard_of
 from shards.index import Index, rows_of, table_of, to_bytes
 from shards.sample import Sample, View
 from shards.stats import Histogram
@@ -33,6 +33,8 @@ class Place:
     lat: float | None = None
     times: Sequence[str | None] = ()
     extra: dict[str, Any] = field(default_factory=dict)
+    members: dict[str, bytes] = field(default_factory=dict)
+    """Beside the pixels: `mask.png`, `boxes.json`, `labels.npy`."""
 
 
 def pattern(seed: int, height: int = 48, width: int = 48, bands: int = 3) -> NDArray[np.uint8]:
@@ -57,6 +59,7 @@ def build_set(
     extra: dict[str, pa.DataType] | None = None,
     name: str = "set",
     quality: int = 95,
+    targets: Sequence[Target] = (),
 ) -> Index:
     """Write a finished shard set and open it; a bare array is a place of one view.
 
@@ -69,6 +72,7 @@ def build_set(
         extra: the source's own columns, filled from `Place.extra`.
         name: of the set.
         quality: of jpg.
+        targets: kinds of `Place.members` that are scored against.
     """
     store = Store(folder)
     store.make()
@@ -94,6 +98,7 @@ def build_set(
         source="builder",
         members=[Member(ending=ending, shape=(None, None, bands), bands=[Band(name=b) for b in names])],
         classes=list(classes),
+        targets=list(targets),
         samples=len(samples),
         views=len(rows),
         splits={split: splits.count(split) for split in sorted(set(splits))},
@@ -127,7 +132,7 @@ def _sample(number: int, place: Place, ending: str, quality: int) -> tuple[Sampl
                 extra=place.extra,
             )
         )
-    members["json"] = b"{}"
+    members |= {"json": b"{}", **place.members}
     if place.label is not None and len(pixels) == 1:
         members["cls"] = str(place.label).encode()
     return Sample(place.key or f"place-{number:05d}", members, tuple(views)), pixels

@@ -16,7 +16,7 @@ from pydantic import Field
 from shards.config import Config
 
 if TYPE_CHECKING:
-    from shards.dataset import Member
+    from shards.dataset import Member, Target
     from shards.failures import FailureClass
     from shards.sample import Sample
     from shards.stats import Histogram
@@ -118,7 +118,7 @@ class Source(Config):
     bands: ClassVar[tuple[tuple[str, float | None], ...]] = (("red", None), ("green", None), ("blue", None))
     """Name and centre wavelength in nanometres of each band of the pixels."""
     extra_columns: ClassVar[dict[str, str]] = {}
-    """Columns of the index beyond the common ones: name -> pyarrow's name of the type."""
+    """Columns of the index beyond the common ones: name -> pyarrow's name of the type, or `list<int32>`."""
     where: ClassVar[frozenset[str]] = frozenset({"root"})
     """Fields that say where the archive lies, not what it is: they do not enter digests."""
 
@@ -133,6 +133,10 @@ class Source(Config):
     def set_members(self) -> list[Member] | None:
         """Members of a view where it has one for each resolution, finest first; None: one, as the views say."""
         return None
+
+    def set_targets(self, classes: list[str]) -> list[Target]:
+        """Typed members beside the pixels, where the set has any; `classes` are those of the listing."""
+        return []
 
     def shard_size(self) -> int | None:
         """Samples in a tar; None leaves it to the plan, which knows the sizes of the files."""
