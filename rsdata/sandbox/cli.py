@@ -16,7 +16,7 @@ def sandbox(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free")] = 0,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     seed: Annotated[int, typer.Option(min=0, help="of the planet, and of which requests fail")] = 0,
-    latency: Annotated[float, typer.Option(min=0, help="seconds that each request waits")] = 0.0,
+    latency: Annotated[float, typer.Option(min=0, help="seconds from a request to its answer, at least")] = 0.0,
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="requests at once; more are answered 429 (default: any)")
     ] = None,

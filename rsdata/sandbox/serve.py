@@ -125,7 +125,7 @@ class Settings:
 
     seed: int = 0
     latency: float = 0.0
-    """Seconds that each request waits before it is answered."""
+    """Seconds from a request to its answer, at least; the planet's own work counts."""
     concurrency: int | None = None
     """Requests at once; more are answered 429."""
     retry_after: int = 0
@@ -198,15 +198,16 @@ class _Connection(BaseHTTPRequestHandler):
         if request.path.startswith("/_sandbox/"):
             self._send(self._control(request, settings))
             return
+        due = time.monotonic() + settings.latency
         within = settings.tally.enter(_short(request.path), settings.concurrency)
         fault = None
         try:
             if not within:
                 response = _busy("Too many concurrent requests.", settings)
             else:
-                time.sleep(settings.latency)
                 fault = self._fault(request, settings)
                 response = self._respond(request, settings, fault)
+                time.sleep(max(0.0, due - time.monotonic()))
         finally:
             settings.tally.leave(fault.kind if fault else None)
         self._send(response, fault)
