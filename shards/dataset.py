@@ -96,7 +96,8 @@ class DatasetInfo(Config):
 
     def expected_fingerprint(self) -> str:
         """Digest of every other field."""
-        return digest_of(self.model_dump(mode="json", exclude={"fingerprint"}))
+        later = set() if self.targets else {"targets"}  # a set without any keeps the fingerprint it always had
+        return digest_of(self.model_dump(mode="json", exclude={"fingerprint"} | later))
 
     @property
     def bands(self) -> list[Band]:
