@@ -25,6 +25,8 @@ from shards.config import Config, read_toml
 from shards.errors import ConfigError, UserError
 
 SOME_FAILED = 3
+BYTES = "B"
+"""The unit of progress that is shown as sizes."""
 _INTERRUPTED = "interrupted: what was finished is kept; run the same command again to continue"
 
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout, nothing else")]
@@ -163,7 +165,9 @@ def _option_type(kind: Any) -> Any:
         return _option_type(rest[0]) if len(rest) == 1 else str
     if origin is tuple:
         parts = typing.get_args(kind)
-        return list[parts[0]] if parts[-1] is Ellipsis else kind  # type: ignore[valid-type]
+        if parts[-1] is not Ellipsis:
+            return kind
+        return list[parts[0]] if isinstance(parts[0], type) else list[str]  # type: ignore[valid-type]  # of Literal: text
     if origin in (list, typing.Literal):
         return kind
     if isinstance(kind, type) and issubclass(kind, str | int | float | bool | Path):
@@ -198,9 +202,9 @@ def _put(values: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
 class Progress:
     """One task's progress: a bar on a terminal, a line a minute in a log file."""
 
-    def __init__(self, title: str, total: int | None, unit: str) -> None:
+    def __init__(self, title: str, total: int | None, unit: str, done: int = 0) -> None:
         self.title, self.total, self.unit = title, total, unit
-        self.done = 0
+        self.done = self._before = done
         self.note = ""
         self._start = self._said = time.monotonic()
         self._bar: Any = None
@@ -216,17 +220,48 @@ class Progress:
             self._said = time.monotonic()
             self._line()
 
+    def expect(self, total: int | None) -> None:
+        """Say how many it will be, where that was not known before."""
+        self.total = total
+        if self._bar is not None:
+            self._bar.update(self._task, total=total)
+
     def _line(self) -> None:
         seconds = max(time.monotonic() - self._start, 1e-9)
-        of = f"/{self.total:,}" if self.total is not None else ""
-        say(f"{self.title}: {self.done:,}{of} {self.unit}, {self.done / seconds:,.1f}/s {self.note}".rstrip())
+        rate = (self.done - self._before) / seconds
+        if self.unit == BYTES:
+            of = f" of {_megabytes(self.total)}" if self.total is not None else ""
+            text = f"{_megabytes(self.done)}{of}, {_megabytes(rate)}/s"
+        else:
+            of = f"/{self.total:,}" if self.total is not None else ""
+            text = f"{self.done:,}{of} {self.unit}, {rate:,.1f}/s"
+        if self.total is not None and rate > 0 and self.done < self.total:
+            text += f", {_duration((self.total - self.done) / rate)} left"
+        say(f"{self.title}: {text} {self.note}".rstrip())
+
+
+def _megabytes(count: float) -> str:
+    return f"{count / 1e6:,.1f} MB"
+
+
+def _duration(seconds: float) -> str:
+    """`3 s`, `12 min`, `5.2 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 @contextmanager
 def progress(title: str, total: int | None, unit: str, done: int = 0) -> Iterator[Progress]:
-    """Show progress on stderr while the block runs; `done` counts what an earlier run had finished."""
-    state = Progress(title, total, unit)
-    state.done = done
+    """Show progress on stderr while the block runs.
+
+    Args:
+        title: of the work.
+        total: to be done; None where it is not known yet.
+        unit: of which, such as `items`; BYTES are shown as sizes.
+        done: what an earlier run had finished.
+    """
+    state = Progress(title, total, unit, done)
     if not sys.stderr.isatty():
         yield state
         state._line()
@@ -234,18 +269,23 @@ def progress(title: str, total: int | None, unit: str, done: int = 0) -> Iterato
     from rich.console import Console
     from rich.progress import (
         BarColumn,
+        DownloadColumn,
         MofNCompleteColumn,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
+        TransferSpeedColumn,
     )
     from rich.progress import Progress as Bar
 
     columns = [
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
+        *(
+            (DownloadColumn(), TransferSpeedColumn())
+            if unit == BYTES
+            else (MofNCompleteColumn(), TextColumn(unit))
+        ),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),

@@ -96,8 +96,9 @@ class DatasetInfo(Config):
 
     def expected_fingerprint(self) -> str:
         """Digest of every other field."""
-        later = set() if self.targets else {"targets"}  # a set without any keeps the fingerprint it always had
-        return digest_of(self.model_dump(mode="json", exclude={"fingerprint"} | later))
+        left_out = {"fingerprint"} if self.targets else {"fingerprint", "targets"}
+        # A set without targets keeps the fingerprint that it always had.
+        return digest_of(self.model_dump(mode="json", exclude=left_out))
 
     @property
     def bands(self) -> list[Band]:

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import ipaddress
+import threading
 import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urldefrag, urljoin, urlsplit
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 
-from rsdata.remote.limits import Limiter
+from rsdata.remote.limits import Limiter, limiter_of
+from rsdata.remote.reach import REDIRECTS, Reach, ReachAdapter, host_of
 from rsdata.remote.retry import NETWORK, Backoff, RemoteError, of_status, retrying
 from shards.failures import FailureClass
 
 CONNECT_S = 10.0
 DEADLINE_S = 120.0
 """Of one call, from its turn to its last byte."""
+STALL_S = 60.0
+"""Of a stream: so long without a byte, and it is lost."""
 MAX_BYTES = 64 << 20
-"""More is not read; Earth Engine itself ends at 48 MiB."""
-_PIECE = 1 << 20
+"""More is not read at once; Earth Engine itself ends at 48 MiB."""
+PIECE = 1 << 20
+_LOSSES = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 
 
 class Client(requests.Session):
     """A session of `requests` that returns what is not worth another try and raises `RemoteError` for the rest.
 
-    Answers come back whole. 4xx other than 408 and 429 are returned: what they mean is the caller's knowledge.
+    Answers come back whole; `open` is for what is larger. 4xx other than 408 and 429 are returned: what they mean is
+    the caller's knowledge. At most five redirects are followed, none of them to where a call may not lead (`Reach`).
     """
 
     def __init__(
@@ -36,11 +43,23 @@ class Client(requests.Session):
         *,
         backoff: Backoff = NETWORK,
         deadline_s: float = DEADLINE_S,
+        allow: Collection[str] | None = None,
     ) -> None:
+        """Open nothing yet.
+
+        Args:
+            endpoint: URL of the service.
+            limiter: of the service.
+            backoff: between tries.
+            deadline_s: of one call.
+            allow: `host:port` of everything in closed networks (this machine, private ranges) that may be called;
+                None: all of the network in which the endpoint is.
+        """
         super().__init__()
         self.limiter, self.backoff, self.deadline_s = limiter, backoff, deadline_s
         self.trust_env = not is_loopback(endpoint)  # a proxy of the environment is not for this machine
-        adapter = HTTPAdapter(pool_maxsize=limiter.concurrency)
+        self.reach = Reach(endpoint, allow)
+        adapter = ReachAdapter(self.reach, limiter.concurrency)
         self.mount("http://", adapter)
         self.mount("https://", adapter)
 
@@ -48,35 +67,121 @@ class Client(requests.Session):
         """As that of `requests`.
 
         Raises:
-            RemoteError: it failed for the network or the service was busy, also after all tries.
+            RemoteError: it failed for the network or the service was busy, also after all tries; it leads where no
+                call may.
         """
         return retrying(lambda: self._once(method, url, *args, **options), self.backoff)
 
+    @contextmanager
+    def open(
+        self, url: str, headers: dict[str, str], *, stall_s: float = STALL_S
+    ) -> Iterator[tuple[requests.Response, Iterator[bytes]]]:
+        """One try of a GET whose body is read piece by piece, without a deadline for the whole of it.
+
+        Args:
+            url: to get.
+            headers: of the request.
+            stall_s: longest wait for the next byte.
+
+        Yields:
+            The answer, of status 206, 200, 304 or 416 or another below 400, and the pieces of its body as they were sent.
+
+        Raises:
+            RemoteError: it failed; the caller decides when to try again.
+        """
+        timeout = (min(CONNECT_S, stall_s), stall_s)
+        with self.limiter.call():
+            response = self._follow("GET", url, headers=headers, timeout=timeout)
+            host = host_of(response.url)
+            try:
+                if response.status_code >= 400 and response.status_code != 416:
+                    raise self._fault(response, next(_pieces(response, host), b""))
+                yield response, _pieces(response, host)
+            finally:
+                response.close()
+
+    def resolve_redirects(self, *_: Any, **__: Any) -> Iterator[Any]:
+        """None: they are followed here, where each is looked at before it is called."""
+        return iter(())
+
     def _once(self, method: str | bytes, url: str | bytes, *args: Any, **options: Any) -> requests.Response:
         text = url.decode() if isinstance(url, bytes) else url
-        host = urlsplit(text).netloc
         with self.limiter.call():
             end = time.monotonic() + self.deadline_s
-            options |= {"stream": True, "timeout": (min(CONNECT_S, self.deadline_s), self.deadline_s)}
-            try:
-                response = super().request(method, url, *args, **options)
-                with response:
+            options["timeout"] = (min(CONNECT_S, self.deadline_s), self.deadline_s)
+            with self._follow(method, text, *args, **options) as response:
+                try:
                     response._content = content = _read(response, end)
-                    # What `Response.content` sets itself; types-requests does not know it.
-                    response._content_consumed = True  # type: ignore[attr-defined]
-            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-                raise _lost(host, error) from None
+                except _LOSSES as error:
+                    raise _lost(host_of(response.url), error) from None
+                # What `Response.content` sets itself; types-requests does not know it.
+                response._content_consumed = True  # type: ignore[attr-defined]
         if response.status_code >= 400:
-            fault = of_status(
-                response.status_code, host, message_of(content), response.headers.get("Retry-After")
-            )
+            fault = self._fault(response, content)
             if fault.again:
                 raise fault
-        elif content[:64].lstrip().lower().startswith((b"<!doctype html", b"<html")):
-            raise RemoteError(
-                FailureClass.INVALID, f"{host} answered with a web page, not with data", again=True
-            )
+        elif is_page(content):
+            raise page_error(host_of(response.url))
         return response
+
+    def _follow(self, method: str | bytes, url: str, *args: Any, **options: Any) -> requests.Response:
+        """The answer to a call, its body still to be read, after all redirects.
+
+        Raises:
+            RemoteError: no answer, or one that leads on for ever or to where no call may.
+        """
+        verb = (method.decode() if isinstance(method, bytes) else method).upper()
+        followed = options.pop("allow_redirects", True)
+        options |= {"stream": True, "allow_redirects": False}
+        before = None
+        for _ in range(REDIRECTS + 1):
+            self.reach.check(url, before)
+            try:
+                response = super().request(verb, url, *args, **options)
+                target = self.get_redirect_target(response) if followed else None
+            except _LOSSES as error:
+                raise _lost(host_of(url), error) from None
+            if target is None:
+                return response
+            response.close()
+            before, url = url, urldefrag(urljoin(response.url, target))[0]
+            if response.status_code == 303 or (response.status_code in (301, 302) and verb == "POST"):
+                verb, args = "GET", ()
+                options |= {"data": None, "json": None, "files": None}
+            options["params"] = None  # the target says all that it needs
+            if self.should_strip_auth(before, url):  # type: ignore[no-untyped-call]  # the stubs leave it out
+                secret = ("authorization", "cookie")
+                given = options.get("headers") or {}
+                options["headers"] = {k: v for k, v in given.items() if k.lower() not in secret}
+                options["auth"] = None
+        raise RemoteError(
+            FailureClass.REFUSED, f"{host_of(before or url)} redirects more than {REDIRECTS} times"
+        )
+
+    def _fault(self, response: requests.Response, content: bytes) -> RemoteError:
+        wait = response.headers.get("Retry-After")
+        return of_status(response.status_code, host_of(response.url), message_of(content), wait)
+
+
+_opening = threading.Lock()
+_open: dict[tuple[Any, ...], Client] = {}
+
+
+def client_for(url: str, *, concurrency: int = 8, rate: float | None = None) -> Client:
+    """The client of the host of a URL, with a limiter for that host alone; a process makes each once.
+
+    Args:
+        url: any of that host.
+        concurrency: calls at once, over all processes of this user on this machine.
+        rate: calls a second, likewise; None is no limit.
+    """
+    parts = urlsplit(url)
+    origin = f"{parts.scheme}://{host_of(url)}"
+    key = (origin, concurrency, rate)
+    with _opening:
+        if key not in _open:
+            _open[key] = Client(origin, limiter_of(origin, concurrency, rate))
+        return _open[key]
 
 
 def is_loopback(url: str) -> bool:
@@ -86,6 +191,16 @@ def is_loopback(url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def is_page(content: bytes) -> bool:
+    """Whether an answer begins as a web page does: a log-in, an apology."""
+    return content[:64].lstrip().lower().startswith((b"<!doctype html", b"<html"))
+
+
+def page_error(host: str) -> RemoteError:
+    """A web page where data were expected."""
+    return RemoteError(FailureClass.INVALID, f"{host} answered with a web page, not with data", again=True)
 
 
 def message_of(content: bytes) -> str:
@@ -102,7 +217,7 @@ def message_of(content: bytes) -> str:
 def _read(response: requests.Response, end: float) -> bytes:
     """The whole body, as long as it keeps coming before the deadline."""
     pieces, size = [], 0
-    while piece := response.raw.read1(_PIECE, decode_content=True):
+    while piece := response.raw.read1(PIECE, decode_content=True):
         pieces.append(piece)
         size += len(piece)
         if size > MAX_BYTES:
@@ -112,6 +227,18 @@ def _read(response: requests.Response, end: float) -> bytes:
     return b"".join(pieces)
 
 
+def _pieces(response: requests.Response, host: str) -> Iterator[bytes]:
+    """A body as it was sent, not decoded; its losses are ours, those of the reader are not."""
+    while True:
+        try:
+            piece = response.raw.read1(PIECE, decode_content=False)
+        except _LOSSES as error:
+            raise _lost(host, error) from None
+        if not piece:
+            return
+        yield piece
+
+
 def _lost(host: str, error: Exception) -> RemoteError:
     if isinstance(error, (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)):
         return RemoteError(FailureClass.TRANSIENT, f"{host} did not answer in time", again=True)
@@ -119,6 +246,8 @@ def _lost(host: str, error: Exception) -> RemoteError:
         return RemoteError(FailureClass.INVALID, f"{host} sent an answer that cannot be read", again=True)
     if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
         return RemoteError(FailureClass.REFUSED, f"{host or 'the endpoint'}: is not a URL that can be called")
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return RemoteError(FailureClass.REFUSED, f"{host} has a certificate that is not to be trusted")
     return RemoteError(FailureClass.TRANSIENT, f"{host} {_what(str(error))}", again=True)
 
 

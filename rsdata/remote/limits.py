@@ -14,7 +14,7 @@ import struct
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,14 +24,23 @@ _POLL_S = 0.002
 _STAMP = struct.Struct("<d")
 
 
+def check_limits(concurrency: int, rate: float | None) -> None:
+    """Refuse limits that let nothing through.
+
+    Raises:
+        ConfigError: one of them is not positive.
+    """
+    if concurrency < 1 or (rate is not None and not 0 < rate < math.inf):
+        raise ConfigError(
+            f"a limit of {concurrency} calls at once and {rate} a second lets nothing through; give positive numbers"
+        )
+
+
 class Limiter:
     """At most `concurrency` calls at once and `rate` calls a second, over all processes that use `folder`."""
 
     def __init__(self, folder: Path, concurrency: int, rate: float | None = None) -> None:
-        if concurrency < 1 or (rate is not None and not 0 < rate < math.inf):
-            raise ConfigError(
-                f"a limit of {concurrency} calls at once and {rate} a second lets nothing through; give positive numbers"
-            )
+        check_limits(concurrency, rate)
         _make(folder)
         self.concurrency, self.rate = concurrency, rate
         self._queue = _Lock(folder / "queue")
@@ -81,12 +90,26 @@ class Limiter:
         return max(0.0, free - now)
 
 
+Maker = Callable[[str, int, float | None], Limiter]
+_maker: Maker | None = None
+
+
+def share(maker: Maker) -> None:
+    """Let `limiter_of` answer what `maker` makes: an engine with workers on several hosts counts over all of them."""
+    global _maker
+    _maker = maker
+
+
 def limiter_of(service: str, concurrency: int, rate: float | None = None) -> Limiter:
     """The limiter of a service (its endpoint and the project that pays), the same one for the whole host.
+
+    Where `share` was called it is what its maker makes.
 
     Raises:
         ConfigError: the temporary folder is not ours.
     """
+    if _maker is not None:
+        return _maker(service, concurrency, rate)
     name = hashlib.sha256(f"{_boot()} {service}".encode()).hexdigest()[:16]
     return Limiter(Path(tempfile.gettempdir()) / f"rsdata-limits-{os.getuid()}" / name, concurrency, rate)
 

@@ -12,11 +12,16 @@ from typing import Literal, get_args
 
 from shards.errors import ConfigError
 
-Kind = Literal["429", "500", "503", "401", "403", "memory", "cut", "drip", "html", "half", "shape", "nan"]
+Kind = Literal[
+    "429", "500", "503", "401", "403", "404", "memory", "cut", "drip", "html", "half", "shape", "nan", "truncated",
+    "flip", "private",
+]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
 
 _UNTOUCHED = ("/_sandbox", "/$discovery")
 _ARRAYS = ("half", "shape", "nan")
+_LASTING = ("404", "truncated", "flip", "private")
+"""Damage of what lies there, so the same at every request, whatever part of it is asked for."""
 _SAID = {
     "429": (
         429,
@@ -37,6 +42,7 @@ _SAID = {
         "Caller does not have required permission to use project. Grant the caller the "
         "roles/serviceusage.serviceUsageConsumer role, or a custom role with the serviceusage.services.use permission.",
     ),
+    "404": (404, "NOT_FOUND", "Not found."),
     "memory": (400, "INVALID_ARGUMENT", "User memory limit exceeded."),
 }
 """HTTP status, status of the API, message."""
@@ -46,9 +52,11 @@ _SAID = {
 class Fault:
     """One way to misbehave.
 
-    429, 500, 503, 401, 403, memory: that answer. cut: the connection ends in mid-body. drip: the body comes in small
+    429, 500, 503, 401, 403, 404, memory: that answer. cut: the connection ends in mid-body. drip: the body comes in small
     pieces over two seconds. html: a page with status 200. half, shape, nan: an array that ends early, has another
-    shape, holds NaN (requests for pixels only).
+    shape, holds NaN (requests for pixels only). truncated: the body has half its bytes, and says so. flip: a byte of it
+    is another one. private: a redirect into a private network. 404, truncated, flip and private hit the same paths at
+    every request.
     """
 
     kind: str
@@ -116,6 +124,7 @@ class Mischief:
         if not self.faults:
             return None
         digest = hashlib.sha256(path.encode() + b"\n" + body).digest()
+        lasting = hashlib.sha256(path.encode()).digest()
         with self._lock:
             turn = self._seen[digest]
             self._seen[digest] += 1
@@ -125,7 +134,8 @@ class Mischief:
                 if self._left[k]:
                     self._left[k] -= 1
                     return fault
-                word = f"{self.seed} {k} {fault.kind} {turn} ".encode() + digest
+                which = lasting if fault.kind in _LASTING else f"{turn} ".encode() + digest
+                word = f"{self.seed} {k} {fault.kind} ".encode() + which
                 draw = int.from_bytes(hashlib.sha256(word).digest()[:7], "big") / 2**56
                 if draw < fault.share:
                     return fault
@@ -141,8 +151,11 @@ def spoil(fault: Fault, body: bytes) -> bytes:
     """The body as a faulty server sends it; shape and nan change NPY only."""
     if fault.kind == "html":
         return b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Please sign in.</body></html>"
-    if fault.kind == "half":
+    if fault.kind in ("half", "truncated"):
         return body[: len(body) // 2]
+    if fault.kind == "flip" and body:
+        at = len(body) * 7 // 8  # behind the headers of all formats
+        return body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
     if fault.kind not in _ARRAYS or not body.startswith(b"\x93NUMPY"):
         return body
     import numpy as np

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,9 +13,12 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from rsdata.sandbox.faults import Fault, Mischief, refusal, spoil
+from rsdata.sandbox.tally import Tally, short_of
 from shards.errors import ConfigError
 
 DRIP_S = 2.0
+PRIVATE_URL = "http://10.0.0.1/latest/meta-data/"
+"""Where the fault `private` redirects to."""
 _BODY_LIMIT = 64 << 20
 
 
@@ -72,51 +74,11 @@ Route = tuple[str, Handler]
 
 def default_routes() -> list[Route]:
     """Every service of the planet."""
-    from rsdata.sandbox import earthengine
+    from rsdata.sandbox import earthengine, hosts
+    from rsdata.sandbox.flickr.routes import routes as flickr
     from rsdata.sandbox.stac.routes import routes as stac
 
-    return [*stac(), *earthengine.routes()]
-
-
-class Tally:
-    """Counts of requests; what `GET /_sandbox/stats` answers."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._now = 0
-        self.reset()
-
-    def reset(self) -> None:
-        """From 0 again."""
-        with self._lock:
-            self._paths: Counter[str] = Counter()
-            self._faults: Counter[str] = Counter()
-            self._most = self._now
-
-    def enter(self, name: str, limit: int | None) -> bool:
-        """One more at work; whether it is within the limit."""
-        with self._lock:
-            self._paths[name] += 1
-            self._now += 1
-            self._most = max(self._most, self._now)
-            return limit is None or self._now <= limit
-
-    def leave(self, fault: str | None) -> None:
-        """One less."""
-        with self._lock:
-            self._now -= 1
-            if fault:
-                self._faults[fault] += 1
-
-    def to_dict(self) -> dict[str, Any]:
-        """Total, by path (`value:compute`, `image:computePixels`, …), faults by kind, most at once."""
-        with self._lock:
-            return {
-                "requests": sum(self._paths.values()),
-                "by_path": dict(sorted(self._paths.items())),
-                "faults": dict(sorted(self._faults.items())),
-                "max_concurrent": self._most,
-            }
+    return [*flickr(), *stac(), *hosts.routes(), *earthengine.routes()]
 
 
 @dataclass
@@ -199,7 +161,7 @@ class _Connection(BaseHTTPRequestHandler):
             self._send(self._control(request, settings))
             return
         due = time.monotonic() + settings.latency
-        within = settings.tally.enter(_short(request.path), settings.concurrency)
+        within = settings.tally.enter(short_of(request.path), settings.concurrency)
         fault = None
         try:
             if not within:
@@ -221,6 +183,8 @@ class _Connection(BaseHTTPRequestHandler):
         if said:
             status, api_status, message = said
             return _busy(message, settings) if status == 429 else Response.error(status, message, api_status)
+        if fault and fault.kind == "private":
+            return Response(302, headers={"Location": PRIVATE_URL})
         try:
             response = dispatch(request, settings.routes)
         except Exception as error:  # a fault of the planet itself must not look like one that was asked for
@@ -276,14 +240,6 @@ def dispatch(request: Request, routes: Sequence[Route]) -> Response:
         if request.path.startswith(prefix):
             return handler(request)
     return Response.error(404, f"{request.path} is not served.", "NOT_FOUND")
-
-
-def _short(path: str) -> str:
-    """`value:compute`, `thumbnails:getPixels`, `algorithms` of Earth Engine's paths; else the first part, `/cog`."""
-    parts = path.split("/")
-    if len(parts) < 5 or parts[2] != "projects":
-        return f"/{parts[1]}"
-    return parts[4] + parts[-1][parts[-1].rindex(":") :] if len(parts) > 5 and ":" in parts[-1] else parts[4]
 
 
 def start(
