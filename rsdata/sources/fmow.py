@@ -4,28 +4,54 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from rsdata.sources.base import Fetched, FetchError, Item, Listing, Lost, Source, read_file
-from shards.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rsdata.curate.fmow_files import Metadata, Place, ViewFile
+    from rsdata.fmow.bucket import Files
+    from rsdata.fmow.truth import Truth
     from rsdata.images import Image
 
-_CONTEXT = ((0.5, 0.15), (0.4, 0.2), (0.3, 0.3), (0.2, 0.5), (0.1, 1.0), (0.0, 2.0))
-"""Box side over image side, from which on: padding of both sides together, as a share of the box side."""
+_BUCKET = "s3://"
+_SUBSETS = ("train", "val", "test", "seq")
+_MANY = 150
+"""Places a shard where no sizes are known: about 4.8 views each, 200 GB over 523,846 of them make 270 MB."""
+_VIEWS, _MB = 4.8, 0.38
+"""Of a place (val sample: mean 4.78); at most, of an rgb image (200 GB for all, msrgb with it)."""
 
 
 class FMoW(Source):
     """Functional Map of the World in its official layout; all views of a place lie in one sample."""
 
     kind: Literal["fmow"] = "fmow"
-    root: Path = Field(description="folder with train/ and val/")
-    metadata_root: Path | None = Field(
-        None, description="second tree whose JSON holds the coordinates (the ground truth of the challenge)"
+    root: str = Field(
+        description="folder with train/ and val/, or s3://spacenet-dataset/Hosted-Datasets/fmow/fmow-rgb"
+    )
+    manifest: str | None = Field(
+        None,
+        description="file or URL that names the files of the root, so that it is not listed: manifest.json.bz2 of the "
+        "bucket, lines of `aws s3 ls --recursive`, or Parquet with path and size",
+    )
+    metadata_root: str | None = Field(
+        None,
+        description="ground truth with the coordinates: groundtruth.tar.bz2 (file or URL), or a second tree of JSON "
+        "(default: of a bucket its groundtruth.tar.bz2)",
+    )
+    endpoint: str | None = Field(None, description="URL of an S3 service other than Amazon's")
+    cache: Path | None = Field(None, description="folder of what is fetched to plan: ground truth, listings")
+    threads: int = Field(16, gt=0, le=256, description="objects of a bucket that a task fetches at once")
+    subsets: tuple[str, ...] = Field(
+        ("train", "val"), description="which of train, val, test, seq; the last two need the ground truth"
+    )
+    classes: tuple[str, ...] = Field((), description="only these classes; labels stay those of all classes")
+    countries: tuple[str, ...] = Field((), description="only places in these countries, ISO alpha-3")
+    places: tuple[str, ...] = Field((), description="only these places, such as train/airport_0")
+    fraction: float = Field(
+        1.0, gt=0, le=1, description="share of the places, each chosen by the seed and its name"
     )
     images: Literal["rgb", "msrgb"] = Field("rgb", description="pan-sharpened images or the smaller msrgb")
     boxes: Literal["crop", "whole", "files"] = Field(
@@ -53,7 +79,7 @@ class FMoW(Source):
     title: ClassVar[str] = "functional Map of the World, 62 classes, dated views of places"
     url: ClassVar[str] = "https://github.com/fMoW/dataset"
     licence: ClassVar[str] = "fMoW Challenge Public License"
-    access: ClassVar[str] = "none (S3 requester downloads)"
+    access: ClassVar[str] = "none (public bucket, unsigned)"
     typical_size: ClassVar[str] = "363,572 train and 53,040 val images, 200 GB as rgb"
     extra_columns: ClassVar[dict[str, str]] = {
         "class_name": "string",
@@ -64,35 +90,81 @@ class FMoW(Source):
         "cloud_cover": "float64",
         "box": "string",
     }
-    where: ClassVar[frozenset[str]] = frozenset({"root", "metadata_root"})
+    where: ClassVar[frozenset[str]] = frozenset(
+        {"root", "manifest", "metadata_root", "endpoint", "cache", "threads"}
+    )
+
+    @field_validator("root", "manifest", "metadata_root", mode="before")
+    @classmethod
+    def _absolute(cls, value: Any) -> Any:
+        """A build may start from another folder than the plan."""
+        if isinstance(value, Path) or (isinstance(value, str) and "://" not in value):
+            return str(Path(value).expanduser().absolute())
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if "://" in self.root and not self.root.startswith(_BUCKET):
+            raise ValueError("root: expected a folder or an s3:// URL")
+        for name in ("root", "manifest", "metadata_root", "endpoint"):
+            url = getattr(self, name) or ""
+            if "://" in url and "@" in urlsplit(url).netloc:
+                raise ValueError(f"{name}: must not hold a name and password; put them into ~/.netrc")
+        if not self.subsets or sorted(set(self.subsets) & set(_SUBSETS)) != sorted(self.subsets):
+            raise ValueError(f"subsets: expected some of {', '.join(_SUBSETS)}, each once")
+        return self
+
+    @property
+    def remote(self) -> bool:
+        """Whether the images are in a bucket."""
+        return self.root.startswith(_BUCKET)
+
+    def shard_size(self) -> int | None:
+        """As asked for; else by the sizes of the files, which a manifest in JSON does not tell."""
+        return self.samples_per_shard or (_MANY if self.manifest else None)
+
+    def estimate(self, items: int) -> dict[str, float]:
+        """Bytes, where a manifest does not tell them; requests are counted by the listing."""
+        return {"gigabytes_at_most": items * _VIEWS * _MB / 1e3} if self.remote and self.manifest else {}
+
+    def concurrency(self) -> int:
+        """Places at the same time, where their images come over the network."""
+        return self.threads if self.remote else 1
 
     def listing(self) -> Listing:
-        """Scan the tree and parse its metadata; a view whose metadata is of no use is planned, and fails in sight.
+        """Scan the tree or the bucket and join the metadata; a view without usable metadata fails in sight.
 
         Raises:
-            ConfigError: no tree, an empty class, or nothing to split by geography.
+            UserError: no tree, an empty class, no ground truth where one is needed, nothing to split by geography.
         """
-        from rsdata.curate.fmow_files import classes_of, scan, splits_of
+        from rsdata.fmow.plan import listing
 
-        if self.metadata_root is not None and not self.metadata_root.is_dir():
-            raise ConfigError(f"{self.metadata_root}: there is no such folder (--metadata-root)")
-        classes = classes_of(self.root)
-        if not classes:
-            raise ConfigError(f"{self.root}: train/ and val/ have no class folders")
-        number = {name: label for label, name in enumerate(classes)}
-        filled = set()
-        items = []
-        for split in splits_of(self.root):
-            for place in scan(self.root, split, self.images, crops=self.boxes == "files"):
-                filled.add(place.class_name)
-                items.append(self._item(place, number[place.class_name]))
-        for name in classes:
-            if name not in filled:
-                raise ConfigError(
-                    f"{self.root}: the class folder {name!r} has no places; add some or remove the folder"
-                )
-        notes = Counter(f"places in {item.split}" for item in items)
-        return Listing(self._by_geography(items) if self.split == "geo" else items, classes, dict(notes))
+        return listing(self)
+
+    def cache_folder(self) -> Path:
+        """Where the ground truth and tables of it and of listings are kept."""
+        return (self.cache or Path.home() / ".cache" / "rsdata").expanduser().absolute()
+
+    def ground_truth(self) -> Path | None:
+        """The ground truth on this machine, fetched if it has to be; None: what lies beside the images is all."""
+        from rsdata.fmow.bucket import fetched
+
+        where = self.metadata_root
+        if where is None and self.remote:
+            where = f"{self.root.rstrip('/')}/groundtruth.tar.bz2"
+        return None if where is None else fetched(where, endpoint=self.endpoint, cache=self.cache_folder())
+
+    def files(self, known: Truth | None) -> Files:
+        """What the root holds, by the manifest or by listing what is wanted of the bucket."""
+        from rsdata.fmow import bucket
+        from rsdata.fmow.plan import prefixes
+
+        if self.manifest is not None:
+            return bucket.from_manifest(
+                bucket.fetched(self.manifest, endpoint=self.endpoint, cache=self.cache_folder())
+            )
+        wanted = prefixes(self, known)
+        return bucket.listed(self.root, wanted, endpoint=self.endpoint, cache=self.cache_folder())
 
     def fetch(self, item: Item) -> Fetched:
         """All views of a place that can be had; the others are `lost`."""
@@ -104,13 +176,14 @@ class FMoW(Source):
         from shards.stats import Histogram
 
         facts = json.loads(item.facts)
+        sizes = item.sizes or (None,) * len(item.urls)
         lost = [
             Lost(path, FetchError(FailureClass.INVALID, reason, "plan")) for path, reason in facts["strays"]
         ]
         views: list[View] = []
         members: dict[str, bytes] = {}
         kept, histograms, notes = [], [], Counter[str]()
-        for url, size, view in zip(item.urls, item.sizes, facts["views"], strict=True):
+        for url, size, view in zip(item.urls, sizes, facts["views"], strict=True):
             try:
                 image = self._image(url, size, view)
             except FetchError as error:
@@ -149,83 +222,21 @@ class FMoW(Source):
             Sample(item.key, members, tuple(views)), Histogram.total(histograms), tuple(lost), dict(notes)
         )
 
-    def _item(self, place: Place, label: int) -> Item:
-        import json
+    def _read(self, url: str, size: int | None) -> bytes:
+        if not self.remote:
+            return read_file(Path(self.root), url, size)
+        from rsdata.fmow.bucket import read
 
-        views = [v for v in place.views if self.boxes != "files" or v.box == 0]
-        facts = [self._view(view) for view in views]
-        sizes = [_size(self.root / view.image) for view in views]
-        known = next((f for f in facts if f["error"] is None), None) or {
-            "lon": None,
-            "lat": None,
-            "time": None,
-        }
-        folder = f"{place.class_name}_{place.location}"
-        named = f"{place.split}/{place.class_name}/{folder}" if place.location >= 0 else place.strays[0][0]
-        return Item(
-            id=named,
-            key=f"{place.split}-{folder}" if place.location >= 0 else "",
-            urls=tuple(view.image for view in views),
-            sizes=tuple(sizes),
-            split=place.split,
-            label=label,
-            group=f"{place.split}/{folder}",
-            lon=known["lon"],
-            lat=known["lat"],
-            time=known["time"],
-            facts=json.dumps(
-                {
-                    "class_name": place.class_name,
-                    "location": f"{place.split}/{folder}",
-                    "views": facts,
-                    "strays": place.strays,
-                }
-            ),
-        )
+        return read(self.root, url, size, endpoint=self.endpoint)
 
-    def _view(self, view: ViewFile) -> dict[str, Any]:
-        """What the metadata say, or why they are of no use (`error`)."""
-        facts: dict[str, Any] = {"view": view.view, "error": None, "lon": None, "lat": None, "time": None}
-        try:
-            meta, (lon, lat) = self._metadata(view.metadata)
-        except ValueError as error:
-            return facts | {"error": str(error)}
-        first = meta.boxes[0].box if meta.boxes else None
-        return facts | {
-            "lon": lon,
-            "lat": lat,
-            "time": meta.timestamp,
-            "gsd_m": meta.gsd,
-            "country": meta.country_code,
-            "utm": meta.utm,
-            "cloud_cover": meta.cloud_cover,
-            "box": first,
-        }
-
-    def _metadata(self, path: str) -> tuple[Metadata, tuple[float, float]]:
-        """Metadata of a view, and its coordinates: from the second tree where it has the file."""
-        from rsdata.curate.fmow_files import parse
-
-        found = []
-        for root in (self.metadata_root, self.root):
-            if root is not None:
-                try:
-                    found.append(parse((root / path).read_bytes()))
-                except FileNotFoundError:
-                    continue
-                except OSError as error:
-                    raise ValueError(f"{root / path}: cannot be read ({error.strerror})") from None
-        if not found:
-            raise ValueError(f"{path}: there is no metadata JSON for this image")
-        return found[-1], found[0].lon_lat()
-
-    def _image(self, url: str, size: int, view: dict[str, Any]) -> Image:
+    def _image(self, url: str, size: int | None, view: dict[str, Any]) -> Image:
+        from rsdata.fmow.boxes import with_context
         from rsdata.images import check_image, fit
         from shards.failures import FailureClass
 
         if view["error"] is not None:
             raise FetchError(FailureClass.INVALID, view["error"], "plan")
-        image = check_image(read_file(self.root, url, size), max_pixels=self.max_pixels)
+        image = check_image(self._read(url, size), max_pixels=self.max_pixels)
         box = None
         if self.boxes == "crop":
             try:
@@ -235,57 +246,6 @@ class FMoW(Source):
                     FailureClass.INVALID, f"{error}; --boxes whole needs no box", "check"
                 ) from None
         return fit(image, box=box, size=self.size)
-
-    def _by_geography(self, items: list[Item]) -> list[Item]:
-        from dataclasses import replace
-
-        import numpy as np
-
-        from rsdata.curate.splits import geo_blocks
-
-        placed = [item for item in items if item.lon is not None]  # the others fail when they are fetched
-        if not placed:
-            raise ConfigError(f"{self.root}: no place has coordinates to split by; give --metadata-root")
-        lon_lat = np.array([(item.lon, item.lat) for item in placed], np.float64)
-        chosen = geo_blocks(*lon_lat.T, degrees=self.geo_degrees, fraction=self.geo_fraction, seed=self.seed)
-        val = {item.id for item, held_out in zip(placed, chosen, strict=True) if held_out}
-        return [replace(item, split="val" if item.id in val else "train") for item in items]
-
-
-def with_context(
-    box: list[float] | None, width: int, height: int, *, axes: Literal["correct", "baseline"] = "correct"
-) -> tuple[int, int, int, int]:
-    """A box with its context: the smaller the object, the wider (fMoW baseline, dataFunctions.py:160-225).
-
-    Args:
-        box: left, top, width, height in pixels.
-        width: of the image, pixels.
-        height: of the image, pixels.
-        axes: `baseline` takes the image's height for the width of the box and the other way round.
-
-    Returns:
-        Left, top, right, bottom, clamped to the image.
-
-    Raises:
-        ValueError: no box, one of at most two pixels, or one off the image.
-    """
-    if box is None or len(box) != 4:
-        raise ValueError(f"no box of four numbers in the metadata (found {box!r})")
-    left, top, box_width, box_height = (int(number) for number in box)
-    if box_width <= 2 or box_height <= 2:
-        raise ValueError(f"the box is {box_width} x {box_height} px; at least 3 are needed")
-    across, along = (width, height) if axes == "correct" else (height, width)
-    pad_x = int(box_width * _share(box_width / across) / 2)
-    pad_y = int(box_height * _share(box_height / along) / 2)
-    x0, x1 = max(0, left - pad_x), min(width, left + box_width + pad_x)
-    y0, y1 = max(0, top - pad_y), min(height, top + box_height + pad_y)
-    if x0 >= x1 or y0 >= y1:
-        raise ValueError(f"the box {box} lies outside of the image of {width} x {height} px")
-    return x0, y0, x1, y1
-
-
-def _share(ratio: float) -> float:
-    return next(share for least, share in _CONTEXT if ratio >= least)
 
 
 def _all_lost(lost: list[Lost], images: str) -> FetchError:
@@ -298,10 +258,3 @@ def _all_lost(lost: list[Lost], images: str) -> FetchError:
     reasons = "; ".join(f"{part.id.rsplit('/', 1)[-1]}: {part.error.reason}" for part in lost[:3])
     more = f"; and {len(lost) - 3} more" if len(lost) > 3 else ""
     return FetchError(kind, f"none of its {len(lost)} views is left: {reasons}{more}", lost[0].error.stage)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0  # a broken link, or gone since the scan: it fails as gone when it is fetched

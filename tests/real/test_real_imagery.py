@@ -12,8 +12,8 @@ import pytest
 
 from rsdata.build import build
 from rsdata.curate.configs import GeoclusterConfig
-from rsdata.curate.fmow_files import parse
 from rsdata.curate.geofiles import geocluster
+from rsdata.fmow.metadata import parse
 from rsdata.plan import make_plan
 from rsdata.sources.imagefolder import ImageFolder
 from shards.clusters import Clusters

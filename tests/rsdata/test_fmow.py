@@ -17,9 +17,10 @@ from image_trees import pixels
 
 from rsdata.build import build
 from rsdata.curate.splits import geo_blocks
+from rsdata.fmow.boxes import with_context
 from rsdata.plan import make_plan
 from rsdata.sandbox.fmow_tree import write_fmow_tree
-from rsdata.sources.fmow import FMoW, with_context
+from rsdata.sources.fmow import FMoW
 from shards.codec import decode_rgb, encode_jpeg
 from shards.errors import ConfigError
 from shards.index import Index

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from rsdata.curate.configs import FmowCsvConfig
 from rsdata.curate.fmow_csv import COLUMNS, GEO, TEST, TRAIN, fmow_csv
-from rsdata.curate.fmow_files import NAME, centroid, parse, scan
+from rsdata.fmow.files import VIEW, scan
+from rsdata.fmow.metadata import centroid, parse
 from shards.errors import UserError
 
 FACTS: dict[str, Any] = {
@@ -167,6 +168,41 @@ def test_crops_beside_the_images_are_taken_and_read_the_json_of_the_image(tree: 
     assert fmow_csv(tree, tmp_path / "out", FmowCsvConfig(k=2, boxes="whole")).boxes == "whole"
 
 
+def test_crops_of_many_boxes_and_a_class_with_a_hyphen(tmp_path: Path) -> None:
+    """The names at which the original grouping by fixed offsets breaks: box numbers of two digits, `-`, `_`, digits."""
+    root, name = tmp_path / "fmow", "multi-unit_residential"
+    for t in (0, 7):
+        path = view(root, "train", name, 10, t, facts(5.0, 6.0))
+        for box in (0, 2, 10):
+            path.with_name(f"{name}_10_{t}_rgb_crop_{box}.jpg").touch()
+            path.with_name(f"{name}_10_{t}_msrgb_crop_{box}.jpg").touch()
+    view(root, "train", name, 1, 0, facts(7.0, 8.0))
+    report = fmow_csv(root, tmp_path / "out", FmowCsvConfig(k=1, boxes="files"))
+    found = rows(tmp_path / "out" / TRAIN)
+    assert [row["path"].rsplit("/", 1)[1] for row in found] == [
+        f"{name}_10_{t}_rgb_crop_{box}.jpg" for t in (0, 7) for box in (0, 2, 10)
+    ], "by view, then by the number of the box"
+    assert {(row["class_name"], row["location"]) for row in found} == {(name, "10")}
+    assert report.failed == 1, "the place without a crop"
+
+
+def test_coordinates_from_the_archive_of_the_ground_truth(tree: Path, tmp_path: Path) -> None:
+    import tarfile
+
+    whole = {path: path.read_bytes() for path in tree.rglob("*.json")}
+    with tarfile.open(tmp_path / "groundtruth.tar.bz2", "w:bz2") as tar:
+        tar.add(tree, arcname=".", filter=lambda m: m if m.isdir() or m.name.endswith(".json") else None)
+    fmow_csv(tree, tmp_path / "own", FmowCsvConfig(k=2))
+    for path in whole:
+        path.write_text(json.dumps(FACTS))
+    config = FmowCsvConfig(
+        k=2, metadata_root=tmp_path / "groundtruth.tar.bz2", cache=tmp_path / "cache", workers=2
+    )
+    fmow_csv(tree, tmp_path / "joined", config)
+    for name in (TRAIN, TEST, GEO):
+        assert (tmp_path / "joined" / name).read_bytes() == (tmp_path / "own" / name).read_bytes()
+
+
 def test_coordinates_from_a_second_root(tree: Path, tmp_path: Path) -> None:
     truth = tmp_path / "truth"
     shutil.copytree(tree, truth, ignore=shutil.ignore_patterns("*.jpg"))
@@ -176,7 +212,7 @@ def test_coordinates_from_a_second_root(tree: Path, tmp_path: Path) -> None:
         fmow_csv(tree, tmp_path / "out", FmowCsvConfig(k=2))
     report = fmow_csv(tree, tmp_path / "out", FmowCsvConfig(k=2, metadata_root=truth))
     assert report.rows == {TRAIN: 12, TEST: 1, GEO: 12}
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match="no such folder or archive"):
         fmow_csv(tree, tmp_path / "out", FmowCsvConfig(metadata_root=tmp_path / "none"))
 
 
@@ -189,11 +225,10 @@ def test_wrong_trees_are_one_sentence(tree: Path, tmp_path: Path) -> None:
 
 
 def test_names_as_released() -> None:
-    match = NAME.match("airport_hangar_12_3_msrgb_crop_10.jpg")
+    match = VIEW.match("airport_hangar_12_3_msrgb_crop_10.jpg", len("airport_hangar_12_"))
     assert match is not None
-    assert match.groups() == ("airport_hangar", "12", "3", "msrgb", "10", "jpg")
-    assert NAME.match("airport_0_rgb.jpg") is None
-    assert NAME.match("airport_0_0_rgb.jpg\n") is None
+    assert match.groups() == ("3", "msrgb", "10", "jpg")
+    assert VIEW.match("0_rgb.jpg\n") is None
 
 
 def test_the_published_example(shared_data: Path) -> None:
