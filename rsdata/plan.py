@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -155,7 +156,7 @@ def make_plan(source: Source, out: str | Path | Store) -> Plan:
     reserves = [item for item in items if item.id in spare]
     items = [item for item in items if item.id not in spare]
     if source.limit is not None:
-        items = _draw(items, source.limit, source.seed)
+        items = _draw(items, source.limit, source)
     shards, rows = _deal(*_cut(source, items), reserves)
     info = PlanInfo(
         name=source.set_name(),
@@ -181,6 +182,8 @@ def _check_apart(source: Source, store: Store) -> None:
     """Refuse to write into the archive: the next listing would find our own files there."""
     for key in sorted(source.where):
         folder = getattr(source, key)
+        if isinstance(folder, str) and folder.startswith("/"):
+            folder = Path(folder)
         if store.local is None or not isinstance(folder, Path) or not folder.is_dir():
             continue
         if store.local.resolve().is_relative_to(folder.expanduser().resolve()):
@@ -214,42 +217,75 @@ def _with_keys(items: list[Item], kind: str) -> list[Item]:
     return sorted(keyed, key=lambda i: (_SPLIT_ORDER.get(i.split, 9), i.split, i.key))
 
 
-def _draw(items: list[Item], limit: int, seed: int) -> list[Item]:
-    from shards.random import permute, stream
+def _draw(items: list[Item], limit: int, source: Source) -> list[Item]:
+    from shards.random import stream
 
-    place = permute(range(len(items)), len(items), stream("plan/limit"), seed)
+    place = _places(items, source, stream("plan/limit"), source.seed)
     return [item for item, p in zip(items, place, strict=True) if p < limit]
+
+
+def _places(items: list[Item], source: Source, *key: int) -> list[int]:
+    """Where a shuffle puts each item; of a source that wants its groups together, the groups are shuffled."""
+    from shards.random import permute
+
+    if not source.together:
+        return [int(p) for p in permute(range(len(items)), len(items), *key)]
+    groups = {group: n for n, group in enumerate(dict.fromkeys(item.group for item in items))}
+    turn = permute(range(len(groups)), len(groups), *key)
+    order = sorted(range(len(items)), key=lambda i: int(turn[groups[items[i].group]]))
+    place = [0] * len(items)
+    for p, i in enumerate(order):
+        place[i] = p
+    return place
 
 
 def _cut(source: Source, items: list[Item]) -> tuple[list[PlannedShard], list[list[Item]]]:
     """Shuffle within each split, then cut into shards of nearly equal counts; answers the items of each too."""
-    from shards.random import permute, stream
+    from shards.random import stream
 
     splits = list(dict.fromkeys(item.split for item in items))
     shards: list[PlannedShard] = []
     held: list[list[Item]] = []
     for split in splits:
         part = [item for item in items if item.split == split]
-        origin = permute(
-            range(len(part)), len(part), stream("plan/order"), stream(split), source.seed, inverse=True
-        )
-        part = [part[i] for i in origin]
+        place = _places(part, source, stream("plan/order"), stream(split), source.seed)
+        part = [item for _, item in sorted(zip(place, part, strict=True), key=lambda pair: pair[0])]
         sizes = [sum(item.sizes) if item.sizes else None for item in part]
         size = source.shard_size() or _samples_per_shard(sizes)
         suffix = f"-{split}" if len(splits) > 1 else ""
-        for k, start in enumerate(range(0, len(part), size)):
-            known = [s for s in sizes[start : start + size] if s is not None]
-            held.append(part[start : start + size])
-            count = len(held[-1])
+        for k, (start, end) in enumerate(_cuts(part, size, source)):
+            held.append(part[start:end])
             shards.append(
                 PlannedShard(
                     name=f"{source.set_name()}{suffix}-{k:06d}.tar",
                     split=split,
-                    items=count,
-                    bytes=sum(known) if len(known) == count else None,
+                    items=end - start,
+                    bytes=_bytes_of(held[-1]),
                 )
             )
     return shards, held
+
+
+def _cuts(part: list[Item], size: int, source: Source) -> Iterator[tuple[int, int]]:
+    """Begin and end of each shard of at most `size` items; a group that wants to be together is cut only if larger."""
+    start = 0
+    while start < len(part):
+        end = min(start + size, len(part))
+        whole = end
+        while source.together and start < whole < len(part) and part[whole].group == part[whole - 1].group:
+            whole -= 1
+        end = whole if whole > start else end
+        yield start, end
+        start = end
+
+
+def _bytes_of(items: list[Item]) -> int | None:
+    """Of all files that the items are made from, each counted once; None where one is not known."""
+    if not all(item.sizes for item in items):
+        return None
+    return sum(
+        {url: size for item in items for url, size in zip(item.urls, item.sizes, strict=False)}.values()
+    )
 
 
 def _deal(

@@ -167,14 +167,10 @@ def decode_bands(member: str, data: bytes, bands: int, min_side: int = 0) -> NDA
 
 
 def encode_png(pixels: NDArray[Any]) -> bytes:
-    """Lossless PNG of [H, W] or RGB [H, W, 3], uint8 or uint16, at the fastest level that pays."""
-    import cv2
+    """Lossless PNG of [H, W] or RGB [H, W, 3], uint8 or uint16; see `shards/png.py`."""
+    from shards.png import encode_png as encode
 
-    if pixels.ndim == 3:
-        pixels = pixels[..., ::-1]
-    ok, data = cv2.imencode(".png", np.ascontiguousarray(pixels), [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    assert ok
-    return bytes(data)
+    return encode(pixels)
 
 
 def encode_jpeg(pixels: NDArray[np.uint8], quality: int = 95) -> bytes:

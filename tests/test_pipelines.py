@@ -50,6 +50,14 @@ def test_seco_begins_at_the_source_unless_data_are_given(tmp_path: Path) -> None
     assert [stage.name for stage in given] == ["train", "report"]
 
 
+def test_sn7_begins_at_the_archive_if_there_is_one(tmp_path: Path) -> None:
+    cut = PIPELINES["sn7-vicreg"].build(root="data/sn7").stages(tmp_path)
+    assert [stage.name for stage in cut] == ["patches", "train", "report"]
+    assert cut[0].config["split"] == "aoi" and cut[1].needs == ("patches",)
+    given = PIPELINES["sn7-vicreg"].build(data="data/a").stages(tmp_path)
+    assert [stage.name for stage in given] == ["train", "report"]
+
+
 @pytest.mark.slow
 def test_seco_from_the_planet_to_a_page(tmp_path: Path) -> None:
     """Places are fetched from a server of the stage's own; the second call does nothing."""

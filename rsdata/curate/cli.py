@@ -1,14 +1,15 @@
-"""Commands on tables and archives: geocluster, geocluster-assign, fmow-csv."""
+"""Commands on tables and archives: geocluster, geocluster-assign, fmow-csv, sn7-csv."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rsdata.curate.configs import FmowCsvConfig, GeoclusterConfig, TableConfig
+from rsdata.curate.configs import FmowCsvConfig, GeoclusterConfig, Sn7CsvConfig, TableConfig
 from shards import console
 
 Table = Annotated[
@@ -57,6 +58,24 @@ def register(app: typer.Typer) -> None:
         from rsdata.curate import fmow_csv as lists
 
         report = lists.fmow_csv(root, out_dir, config)
+        console.emit(asdict(report), report.summary(), as_json=as_json)
+        if report.failed:
+            raise typer.Exit(console.SOME_FAILED)
+
+    @console.configured(app, "sn7-csv", Sn7CsvConfig)
+    def sn7_csv(
+        config: Sn7CsvConfig,
+        root: Annotated[
+            Path, typer.Argument(metavar="ROOT", help="SpaceNet 7 tree: <root>/train/<area>/images/…")
+        ],
+        out_dir: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="folder for the lists")],
+        as_json: console.Json = False,
+    ) -> None:
+        """Write train.csv, val.csv and test.csv, a row a patch, and what the held-out ones share with the others."""
+        from rsdata.curate import sn7_csv as lists
+
+        contact = config.contact or os.environ.get("RSDATA_CONTACT")
+        report = lists.sn7_csv(root, out_dir, config.model_copy(update={"contact": contact}))
         console.emit(asdict(report), report.summary(), as_json=as_json)
         if report.failed:
             raise typer.Exit(console.SOME_FAILED)

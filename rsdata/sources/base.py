@@ -119,6 +119,8 @@ class Source(Config):
     """Name and centre wavelength in nanometres of each band of the pixels."""
     extra_columns: ClassVar[dict[str, str]] = {}
     """Columns of the index beyond the common ones: name -> pyarrow's name of the type, or `list<int32>`."""
+    together: ClassVar[bool] = False
+    """Items of one group are made from the same files: they follow each other, in one shard where it has the room."""
     where: ClassVar[frozenset[str]] = frozenset({"root"})
     """Fields that say where the archive lies, not what it is: they do not enter digests."""
 
