@@ -65,13 +65,22 @@ class SetFacts:
             ),
             ("bands", ", ".join(band.name for band in info.bands)),
         ]
-        if info.classes:
+        if info.classes and not info.labels:
+            shown = ", ".join(info.classes[:_CLASSES_SHOWN])
+            rest = len(info.classes) - _CLASSES_SHOWN
+            rows.append(
+                ("classes", f"{len(info.classes)}: {shown}" + (f", and {rest} more" if rest > 0 else ""))
+            )
+        elif info.classes:
             most = sorted(info.labels.items(), key=lambda pair: (-pair[1], pair[0]))[:_CLASSES_SHOWN]
             shown = ", ".join(f"{name} {count:,}" for name, count in most)
             rest = len(info.classes) - len(most)
             rows.append(
                 ("classes", f"{len(info.classes)}: {shown}" + (f", and {rest} more" if rest > 0 else ""))
             )
+        if info.targets:
+            said = [f"{target.member} ({len(target.classes)} classes)" for target in info.targets]
+            rows.append(("targets", ", ".join(said)))
         if self.bbox:
             w, s, e, n = self.bbox
             rows.append(("where", f"{self.places:,} places, lon {w:.2f} to {e:.2f}, lat {s:.2f} to {n:.2f}"))

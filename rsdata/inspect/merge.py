@@ -26,7 +26,7 @@ def merge(
 ) -> RewriteReport:
     """Write the union: the samples of the first set, then those of the second, … within each split.
 
-    Labels become positions in the alphabetical list of all classes. Statistics are computed from the pixels again.
+    Labels become positions in the alphabetical list of all classes; sets with boxes or masks must have the same. Statistics are computed from the pixels again.
 
     Args:
         folders: two or more finished sets.
@@ -37,7 +37,7 @@ def merge(
 
     Raises:
         ShardError: a set is unfinished or damaged.
-        UserError: bands differ, keys collide, or the output is not empty.
+        UserError: bands or targets differ, keys collide, or the output is not empty.
     """
     if len(folders) < 2:
         raise UserError("merge needs two or more sets and the folder for their union")
@@ -47,7 +47,7 @@ def merge(
         )
     indexes = [Index.open(folder) for folder in folders]
     members = _members(indexes)
-    classes = sorted({name for index in indexes for name in index.info.classes})
+    classes = _classes(indexes)
     inputs = [Input(index, _mapping(index.info.classes, classes)) for index in indexes]
     parts = _parts(indexes, prefix)
     name = name or clean_key(str(out).rstrip("/").rsplit("/", 1)[-1])
@@ -60,6 +60,20 @@ def merge(
     return RewriteReport(
         store.url, info.samples, info.views, len(info.shards), len(info.classes), info.fingerprint
     )
+
+
+def _classes(indexes: list[Index]) -> list[str]:
+    """The alphabetical list of all; of sets with boxes, masks or label vectors, whose numbers stay, the one they share."""
+    first = indexes[0]
+    if not any(index.info.targets for index in indexes):
+        return sorted({name for index in indexes for name in index.info.classes})
+    for index in indexes:
+        if (index.info.targets, index.info.classes) != (first.info.targets, first.info.classes):
+            raise UserError(
+                f"{index.store}: has other targets or classes than {first.store}, or in another order; the numbers in "
+                "boxes and masks stay as they are, so give both sets the same --classes when they are planned"
+            )
+    return list(first.info.classes)
 
 
 def _mapping(old: list[str], new: list[str]) -> tuple[int, ...] | None:

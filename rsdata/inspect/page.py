@@ -36,6 +36,7 @@ section { background:var(--paper); border:1px solid var(--line); border-radius:1
 .strip { display:flex; flex-wrap:wrap; gap:4px; }
 figure { margin:0; width:132px; } figure img, figure .gone { width:132px; height:132px; display:block; border-radius:3px; background:#e6e9ea; }
 figure .gone { font-size:11px; padding:6px; overflow:hidden; color:var(--soft); }
+.dense figure, .dense figure img, .dense figure .gone { width:252px; } .dense figure img, .dense figure .gone { height:252px; }
 .rows { gap:10px; } .rows .card { width:100%; display:grid; grid-template-columns:150px minmax(0,1fr); gap:12px; }
 .rows .card header { width:auto !important; } .rows .strip { flex-wrap:nowrap; } .rows figure { flex:1 1 0; min-width:0; max-width:196px; }
 .rows figure img, .rows figure .gone { width:100%; height:auto; aspect-ratio:1; }
@@ -171,8 +172,10 @@ def _sheet(view: Preview) -> str:
     cards = "".join(_card(card, view) for card in view.cards)
     several = any(card.views > 1 for card in view.cards)
     what = "places, their views in order of time" if several else "samples"
-    sheet = "sheet rows" if view.seasons else "sheet"
-    return f'<section><h2>{len(view.cards)} {what}</h2><div class="{sheet}">{cards}</div></section>'
+    sheet = "sheet" + (" dense" if view.dense else "") + (" rows" if view.seasons else "")
+    note = "Objects and masks are drawn in the colours of the classes, thin where hard to tell; black is ignored."
+    about = f'<p class="note">{note}</p>' if view.dense else ""
+    return f'<section><h2>{len(view.cards)} {what}</h2><div class="{sheet}">{cards}</div>{about}</section>'
 
 
 def _card(card: Card, view: Preview) -> str:
@@ -185,8 +188,8 @@ def _card(card: Card, view: Preview) -> str:
     )
     name = card.key if card.label is None else view.facts.info.classes[card.label]
     more = f" · {len(card.thumbs)} of {card.views} views" if card.views > len(card.thumbs) else ""
-    about = " · ".join(part for part in (card.split, card.where) if part) + more
-    width = min(len(card.thumbs), 8) * 136
+    about = " · ".join(part for part in (card.split, card.found, card.where) if part) + more
+    width = min(len(card.thumbs), 8) * (256 if view.dense else 136)
     return (
         f'<div class="card" style="--c:{_colour(-1 if card.label is None else card.label)}" title="{escape(card.key)}">'
         f'<header style="width:{max(width - 4, 132)}px;max-width:100%"><b>{escape(name)}</b><br><span>{escape(about)}</span></header>'

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsdata.inspect.info import SetFacts, facts_of
+from rsdata.inspect.targets import Targets, class_counts, draw, is_dense, targets_of
 from rsdata.inspect.views import colours, stretched
 from shards.codec import ImageError, encode_jpeg
 from shards.index import Index
@@ -20,6 +21,8 @@ from shards.store import Store
 _SHEET = stream("preview/sheet")
 _VIEWS = 8
 _THUMB_PX = 168
+_DENSE_PX = 336
+"""Where boxes or masks are drawn: small objects must be seen."""
 _DOTS = 5_000
 
 
@@ -44,6 +47,8 @@ class Card:
     views: int
     thumbs: list[Thumb]
     """In order of time; of many views some, evenly spread."""
+    found: str = ""
+    """What its targets say: `12 ship, 3 airplane`."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,8 @@ class Preview:
     lat: NDArray[np.float64]
     dot_labels: list[int]
     """Label of each dot of the map; -1 without one."""
+    dense: bool
+    """Boxes or masks are drawn over the views."""
     seasons: bool
     """Every place on the sheet has the same number of views, two to eight: a row is a place, a column a season."""
 
@@ -101,11 +108,12 @@ def gather(index: Index, *, places: int, seed: int) -> Preview:
     return Preview(
         facts=facts_of(index),
         cards=cards,
-        classes=[(name, index.info.labels.get(name, 0)) for name in index.info.classes],
+        classes=class_counts(index),
         months=dict(sorted(months.items())),
         lon=lon[there],
         lat=lat[there],
         dot_labels=label[there].tolist(),
+        dense=is_dense(index),
         seasons=len(views) == 1 and 2 <= min(views) <= _VIEWS and label.max(initial=-1) < 0,
     )
 
@@ -131,17 +139,25 @@ def _card(index: Index, start: int, count: int) -> Card:
     order = sorted(range(count), key=lambda i: (times[i] is None, times[i], i) if times[i] else (True, i, i))
     if count > _VIEWS:
         order = [order[i] for i in np.linspace(0, count - 1, _VIEWS).round().astype(int)]
-    images = [_small(index, start + i) for i in order]
+    size = _DENSE_PX if is_dense(index) else _THUMB_PX
+    targets = targets_of(index, start) if index.info.targets else None
+    images = [_small(index, start + i, size) for i in order]
     seen = iter(stretched([image for image in images if not isinstance(image, str)]))
-    thumbs = [
-        Thumb(b"", image) if isinstance(image, str) else Thumb(encode_jpeg(next(seen), 82), _date(times[i]))
-        for image, i in zip(images, order, strict=True)
-    ]
+    thumbs = []
+    for image, i in zip(images, order, strict=True):
+        if isinstance(image, str):
+            thumbs.append(Thumb(b"", image))
+            continue
+        shown = next(seen)
+        if targets is not None:
+            shown = _overlaid(index, start + i, shown, targets)
+        thumbs.append(Thumb(encode_jpeg(shown, 82), _date(times[i])))
     where = "" if row["lon"] is None or row["lat"] is None else _degrees(row["lon"], row["lat"])
-    return Card(row["key"], row["label"], row["split"], where, count, thumbs)
+    found = targets.said if targets is not None else ""
+    return Card(row["key"], row["label"], row["split"], where, count, thumbs, found)
 
 
-def _small(index: Index, row: int) -> NDArray[Any] | str:
+def _small(index: Index, row: int, size: int) -> NDArray[Any] | str:
     """The middle square of a view at the size of the sheet, or why it is not there."""
     import cv2
 
@@ -149,12 +165,22 @@ def _small(index: Index, row: int) -> NDArray[Any] | str:
         pixels = colours(index, row)
     except ImageError as error:
         return str(error)
-    height, width = pixels.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
+    left, top, side = _middle(*pixels.shape[:2])
     square = np.ascontiguousarray(pixels[top : top + side, left : left + side])
-    how = cv2.INTER_AREA if side > _THUMB_PX else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(square, (_THUMB_PX, _THUMB_PX), interpolation=how))
+    how = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(square, (size, size), interpolation=how))
+
+
+def _overlaid(index: Index, row: int, shown: NDArray[np.uint8], targets: Targets) -> NDArray[np.uint8]:
+    height, width = (index.table[name][row].as_py() for name in ("height", "width"))
+    left, top, side = _middle(height, width)
+    return draw(shown, targets, left=left, top=top, side=side, height=height, width=width)
+
+
+def _middle(height: int, width: int) -> tuple[int, int, int]:
+    """Left, top and side of the middle square."""
+    side = min(height, width)
+    return (width - side) // 2, (height - side) // 2, side
 
 
 def _date(time: Any) -> str:

@@ -8,13 +8,41 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from rsdata.sources.base import Source
+from rsdata.sources.bigearthnet import BigEarthNet
+from rsdata.sources.change import Change
+from rsdata.sources.detection import Detection
+from rsdata.sources.detection_presets import DETECTION
 from rsdata.sources.fmow import FMoW
+from rsdata.sources.geoimagenet import GeoImageNet
 from rsdata.sources.imagefolder import ImageFolder
+from rsdata.sources.imagenet import ImageNet
+from rsdata.sources.millionaid import MillionAID
+from rsdata.sources.oscd import OSCD
 from rsdata.sources.presets import PRESETS
 from rsdata.sources.seco import SSL4EO, SeCo
+from rsdata.sources.segmentation import Segmentation
+from rsdata.sources.segmentation_presets import SEGMENTATION
+from rsdata.sources.sn7 import SN7
+from rsdata.sources.url import Url
 from shards.errors import ConfigError
 
-AnySource = Annotated[ImageFolder | FMoW | SeCo | SSL4EO, Field(discriminator="kind")]
+AnySource = Annotated[
+    ImageFolder
+    | FMoW
+    | SN7
+    | SeCo
+    | SSL4EO
+    | GeoImageNet
+    | ImageNet
+    | MillionAID
+    | BigEarthNet
+    | OSCD
+    | Change
+    | Url
+    | Detection
+    | Segmentation,
+    Field(discriminator="kind"),
+]
 
 
 def kinds() -> dict[str, type[Source]]:
@@ -60,6 +88,18 @@ def table() -> list[dict[str, Any]]:
                 "url": preset.url,
             }
         )
+    for source, presets in (("detection", DETECTION), ("segmentation", SEGMENTATION)):
+        rows += [
+            {
+                "source": f"{source} --preset {name}",
+                "is": f"{len(known.classes) or 60} classes",
+                "licence": known.licence,
+                "credentials": "none",
+                "typical_size": known.size,
+                "url": known.url,
+            }
+            for name, known in presets.items()
+        ]
     return rows
 
 

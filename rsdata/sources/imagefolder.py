@@ -2,45 +2,31 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from rsdata.sources.base import Fetched, Item, Listing, Source, read_file
+from rsdata.sources.base import Fetched, Item, Listing, read_file
+from rsdata.sources.class_folders import class_folders, images_of, layout, unwrapped
+from rsdata.sources.preset_classes import CLASSES
 from rsdata.sources.presets import PRESETS, PresetName
+from rsdata.sources.rooted import Rooted
 from shards.errors import ConfigError
 
-IMAGES = {"jpg", "jpeg", "png", "tif", "tiff", "bmp", "gif", "webp", "jp2", "ppm", "pgm"}
-NOT_IMAGES = {
-    "txt",
-    "csv",
-    "tsv",
-    "json",
-    "xml",
-    "md",
-    "html",
-    "pdf",
-    "db",
-    "ini",
-    "yaml",
-    "yml",
-    "py",
-    "mat",
-}
-SPLITS = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
-    "testing": "test",
-}  # fmt: skip
+if TYPE_CHECKING:
+    from shards.dataset import Member
 
 
-class ImageFolder(Source):
+class ImageFolder(Rooted):
     """Images in class folders, or in train/val/test folders of class folders (found out and said)."""
 
     kind: Literal["imagefolder"] = "imagefolder"
-    root: Path = Field(description="folder of class folders, or of train/val/test folders of class folders")
+    root: str = Field(
+        description="folder of class folders, or of train/val/test folders of class folders; or a zip or tar of it, as a "
+        "file or as a URL (https://…, s3://bucket/key), which is fetched, checked and unpacked once"
+    )
     preset: PresetName | None = Field(None, description="a known archive: its facts and checks")
     test_fraction: float = Field(
         0.0, ge=0, lt=1, description="share of each class for the test split (exact, seeded)"
@@ -51,6 +37,11 @@ class ImageFolder(Source):
     classes: Path | None = Field(
         None, description="text file, a class name a line: the order of labels (default: alphabetical)"
     )
+    split_file: tuple[Path, ...] = Field(
+        (),
+        description="published list such as train.txt, val.txt: `path` or `path label` a line; give it repeatedly: "
+        "images that no list names are left out",
+    )
     size: int | None = Field(
         None,
         gt=0,
@@ -59,15 +50,23 @@ class ImageFolder(Source):
     max_pixels: int = Field(300_000_000, gt=0, description="refuse images with more pixels")
 
     title: ClassVar[str] = "images in one folder a class"
-    url: ClassVar[str] = "a folder on this machine"
+    url: ClassVar[str] = "a folder or an archive"
     extra_columns: ClassVar[dict[str, str]] = {"class_name": "string"}
-    where: ClassVar[frozenset[str]] = frozenset({"root", "classes"})  # the names themselves are in the plan
+    where: ClassVar[frozenset[str]] = frozenset(
+        {"root", "classes", "split_file"}
+    )  # what they say is in the plan
 
     @model_validator(mode="after")
     def _leaves_train(self) -> Self:
         if self.test_fraction + self.val_fraction >= 1:
             raise ValueError(
                 "test_fraction and val_fraction leave nothing for train; their sum must be below 1"
+            )
+        if self.preset == "eurosat-ms" and self.size is not None:
+            raise ValueError("size: eurosat-ms keeps its pixels; leave it out")
+        if self.split_file and (self.test_fraction or self.val_fraction):
+            raise ValueError(
+                "split_file: a list decides the splits; leave out test_fraction and val_fraction"
             )
         return self
 
@@ -79,6 +78,14 @@ class ImageFolder(Source):
         """Licence of the preset; a folder alone does not tell."""
         return PRESETS[self.preset].licence if self.preset else "unknown"
 
+    def set_members(self) -> list[Member] | None:
+        """Of the preset with all bands of Sentinel-2; the others are pictures."""
+        if self.preset != "eurosat-ms":
+            return None
+        from rsdata.sources.eurosat_bands import members
+
+        return members()
+
     def listing(self) -> Listing:
         """List the class folders.
 
@@ -86,23 +93,26 @@ class ImageFolder(Source):
             ConfigError: no class folders, an empty one, other classes than the preset or `--classes` names.
         """
         notes: Counter[str] = Counter()
-        splits = _layout(self.root)
-        if splits and (self.test_fraction or self.val_fraction):
+        root = self._images()
+        splits = layout(root)
+        if splits and (self.test_fraction or self.val_fraction or self.split_file):
             raise ConfigError(
-                f"{self.root}: has its own splits ({', '.join(sorted(splits))}); leave out --test-fraction and "
-                "--val-fraction, or give one of these folders as --root"
+                f"{self.root}: has its own splits ({', '.join(sorted(splits))}); leave out --test-fraction, "
+                "--val-fraction and --split-file, or give one of these folders as --root"
             )
         found: dict[tuple[str, str], list[tuple[str, int]]] = {}
         for split, folder in splits.items() or [("", "")]:
-            for name in _class_folders(self.root / folder):
+            for name in class_folders(root / folder):
                 path = f"{folder}/{name}" if folder else name
-                files = _images(self.root, path, notes)
+                files = images_of(root, path, notes)
                 if not files:
                     raise ConfigError(
-                        f"{self.root / path}: the class folder has no images; add some or remove the folder"
+                        f"{root / path}: the class folder has no images; add some or remove the folder"
                     )
                 found[split, name] = files
         classes = self._classes(sorted({name for _, name in found}))
+        if self.split_file:
+            return self._listed({name: files for (_, name), files in found.items()}, classes, notes)
         notes["layout: " + ("split folders" if splits else "class folders")] = len(splits) or len(classes)
         number = {name: label for label, name in enumerate(classes)}
         items = []
@@ -115,11 +125,15 @@ class ImageFolder(Source):
 
     def fetch(self, item: Item) -> Fetched:
         """One image with its label."""
+        if self.preset == "eurosat-ms":
+            from rsdata.sources.eurosat_bands import fetch
+
+            return fetch(self._images(), item, self.set_licence())
         from rsdata.images import check_image, fit
         from rsdata.sources.members import json_member
         from shards.sample import Sample, View
 
-        data = read_file(self.root, item.urls[0], item.sizes[0])
+        data = read_file(self._images(), item.urls[0], item.sizes[0])
         image = fit(check_image(data, max_pixels=self.max_pixels), size=self.size)
         facts = {"id": item.id, "class_name": item.facts, "label": item.label, "split": item.split}
         view = View(
@@ -136,6 +150,43 @@ class ImageFolder(Source):
         members = {image.ending: image.data, "cls": str(item.label).encode(), "json": json_member(facts)}
         notes = {image.note: 1} if image.note else {}
         return Fetched(Sample(item.key, members, (view,)), image.histogram(), notes=notes)
+
+    def _images(self) -> Path:
+        """The folder of class folders; a local one is taken as it is."""
+        folder = self.folder()
+        return folder if folder == Path(self.root) else unwrapped(folder)
+
+    def _listed(
+        self, found: dict[str, list[tuple[str, int]]], classes: list[str], notes: Counter[str]
+    ) -> Listing:
+        """The images that lists name, in the class folders that were found; one that is not there fails in sight."""
+        from rsdata.sources.split_files import labelled, read_images
+
+        held = {path: (name, size) for name, files in found.items() for path, size in files}
+        bare: dict[str, list[str]] = {}
+        for path in held:
+            bare.setdefault(path.rpartition("/")[2], []).append(path)
+        lines, chosen = read_images(self.split_file), []
+        for line in lines:
+            path = line.path
+            if path not in held and len(places := bare.get(path, [])) == 1:
+                path = places[0]
+            name, size = held.get(path, (path.partition("/")[0], 0))
+            if name not in found:
+                raise ConfigError(
+                    f"{line.where}: {line.path!r} is no image in the class folders of {self.root}; is --root the folder "
+                    "that the list starts from?"
+                )
+            chosen.append((path, size, name, line))
+        classes = labelled([(name, line) for _, _, name, line in chosen], classes, fixed=bool(self.classes))
+        number = {name: label for label, name in enumerate(classes)}
+        items = [
+            Item(path, (path,), (size,), split=line.split, label=number[name], group=name, facts=name)
+            for path, size, name, line in chosen
+        ]
+        unnamed = len(held.keys() - {path for path, *_ in chosen})
+        notes.update({"left out: in no list of --split-file": unnamed} if unnamed else {})
+        return Listing(items, classes, dict(notes))
 
     def _classes(self, found: list[str]) -> list[str]:
         classes = found
@@ -159,6 +210,11 @@ class ImageFolder(Source):
                 f"{self.root}: has {len(found)} class folders, {self.preset} has {PRESETS[self.preset].classes}; "
                 f"is --root the folder that holds them ({', '.join(found[:3])}, …)? Without --preset any number will do"
             )
+        if self.preset in CLASSES and (strange := sorted(set(found) - set(CLASSES[self.preset].split()))):
+            raise ConfigError(
+                f"{self.root}: {strange[0]!r} is no class of {self.preset} as published; without --preset any name "
+                "will do"
+            )
         return classes
 
     def _split(self, name: str, label: int, count: int) -> list[str]:
@@ -168,79 +224,8 @@ class ImageFolder(Source):
         test, val = (int(count * share + 0.5) for share in (self.test_fraction, self.val_fraction))
         if test + val >= count and test + val:
             raise ConfigError(
-                f"{self.root / name}: {count} images, {test} for test and {val} for val leave none for train; "
+                f"{self.root}/{name}: {count} images, {test} for test and {val} for val leave none for train; "
                 "choose smaller fractions or remove the class"
             )
         place = permute(range(count), count, stream("imagefolder/split"), self.seed, label)
         return ["test" if p < test else "val" if p < test + val else "train" for p in place]
-
-
-def _layout(root: Path) -> dict[str, str]:
-    """Canonical split -> folder, where every folder of the root is named as a split; else nothing."""
-    names = _class_folders(root)
-    known = {SPLITS[name.lower()]: name for name in names if name.lower() in SPLITS}
-    if len(known) != len(names) or not all(_class_folders(root / name, bare=True) for name in names):
-        return {}
-    return dict(sorted(known.items()))
-
-
-def _class_folders(folder: Path, *, bare: bool = False) -> list[str]:
-    try:
-        entries = list(os.scandir(folder))
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot be listed ({error.strerror}); give --root a folder") from None
-    names = sorted(e.name for e in entries if e.is_dir() and not _junk_folder(e.name))
-    loose = sum(e.is_file() and _ending(e.name) in IMAGES for e in entries)
-    if not bare and (loose or not names):
-        what = f"{loose:,} images lie loose beside" if names else f"{loose:,} images and no"
-        raise ConfigError(
-            f"{folder}: {what} class folders; expected ROOT/<class>/<image> or ROOT/<train|val|test>/<class>/<image>"
-        )
-    return names
-
-
-def _images(root: Path, folder: str, notes: Counter[str]) -> list[tuple[str, int]]:
-    """Relative paths and sizes of the files of a class, however deep, sorted; known non-images are counted."""
-    found: list[tuple[str, int]] = []
-
-    def walk(path: str, above: frozenset[tuple[int, int]]) -> None:
-        try:
-            status = (root / path).stat()
-            here = (status.st_dev, status.st_ino)
-            entries = [] if here in above else list(os.scandir(root / path))
-            for entry in entries:
-                name = f"{path}/{entry.name}"
-                if not entry.name.isascii() and not _is_utf8(entry.name):
-                    raise ConfigError(f"{root / path}: the file name {entry.name!r} is not UTF-8; rename it")
-                if entry.is_dir():
-                    if not _junk_folder(entry.name):
-                        walk(name, above | {here})
-                elif entry.name.startswith(".") or _ending(entry.name) in NOT_IMAGES:
-                    notes[f"ignored: {_kind(entry.name)}"] += 1
-                else:  # a broken link is listed too: it fails as gone, in sight
-                    found.append((name, entry.stat().st_size if entry.is_file() else 0))
-        except OSError as error:
-            raise ConfigError(f"{root / path}: cannot be listed ({error.strerror})") from None
-
-    walk(folder, frozenset())
-    return sorted(found)
-
-
-def _junk_folder(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
-
-
-def _kind(name: str) -> str:
-    return name if name.startswith(".") else f".{_ending(name)}"
-
-
-def _ending(name: str) -> str:
-    return name.rsplit(".", 1)[-1].lower() if "." in name else ""
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 PresetName = Literal[
-    "eurosat", "resisc45", "ucmerced", "aid", "airound", "mlrsnet", "whu-rs19", "optimal-31", "cv-brct"
+    "eurosat",
+    "eurosat-ms",
+    "resisc45",
+    "ucmerced",
+    "aid",
+    "airound",
+    "mlrsnet",
+    "whu-rs19",
+    "optimal-31",
+    "cv-brct",
 ]
 _ASK = "not stated with the archive; see its page"
 
@@ -27,6 +36,9 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     "eurosat": Preset(10, 27_000, "64 x 64", "10 m", "https://github.com/phelber/EuroSAT", "MIT", 10.0),
+    "eurosat-ms": Preset(
+        10, 27_000, "64 x 64, 13 bands", "10 m", "https://github.com/phelber/EuroSAT", "MIT", 10.0
+    ),
     "resisc45": Preset(45, 31_500, "256 x 256", "0.2-30 m", "https://doi.org/10.1109/JPROC.2017.2675998"),
     "ucmerced": Preset(
         21, 2_100, "256 x 256", "0.3 m", "http://weegee.vision.ucmerced.edu/datasets/landuse.html",

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_trees import folder, write_folder
+from image_trees import digests, folder, write_folder
+from rasterio.transform import from_origin
 
 from rsdata.build import build
 from rsdata.plan import make_plan
 from rsdata.sources import source_of
 from rsdata.sources.imagefolder import ImageFolder
+from rsdata.sources.preset_classes import CLASSES
 from shards.errors import ConfigError
 from shards.index import Index
+from shards.raster import decode_raster
+from shards.verify import verify
 
 
 def test_split_folders_are_found_out(tmp_path: Path) -> None:
@@ -89,7 +96,7 @@ def test_refusals_are_plain(tmp_path: Path) -> None:
         folder(root).listing()
     with pytest.raises(ConfigError, match=r"1 images and no class folders; expected ROOT/<class>/<image>"):
         folder(root / "a").listing()
-    with pytest.raises(ConfigError, match="cannot be listed"):
+    with pytest.raises(ConfigError, match="nowhere: is neither a folder nor a file"):
         folder(tmp_path / "nowhere").listing()
     with pytest.raises(ConfigError, match="leave nothing for train"):
         folder(root, test_fraction=0.6, val_fraction=0.4)
@@ -105,6 +112,55 @@ def test_size_scales_down_and_never_up(tmp_path: Path) -> None:
     index = Index.open(tmp_path / "out")
     sides = Counter(zip(index.table["class_name"].to_pylist(), index.column("width"), strict=True))
     assert sides == {("large", 32): 2, ("small", 16): 2}
+
+
+@pytest.mark.parametrize("top", ["", "EuroSAT_RGB", "data/EuroSAT_RGB"])
+def test_an_archive_is_read_like_its_folder(tmp_path: Path, top: str) -> None:
+    root = write_folder(tmp_path / "in" / top, {"a": 2, "b": 1})
+    shutil.make_archive(str(tmp_path / "set"), "gztar", tmp_path / "in")
+    archive = folder(tmp_path / "set.tar.gz", cache=tmp_path / "cache")
+    for source, out in ((folder(root), "a"), (archive, "b")):
+        make_plan(source, tmp_path / out)
+        build(tmp_path / out, workers=0)
+    assert (
+        digests(tmp_path / "a")["imagefolder-000000.tar"] == digests(tmp_path / "b")["imagefolder-000000.tar"]
+    )
+
+
+def test_one_split_in_an_archive_keeps_its_name(tmp_path: Path) -> None:
+    write_folder(tmp_path / "in", {"set/val/a": 1, "set/val/b": 1})
+    shutil.make_archive(str(tmp_path / "set"), "zip", tmp_path / "in")
+    listing = folder(tmp_path / "set.zip", cache=tmp_path / "cache").listing()
+    assert {i.split for i in listing.items} == {"val"} and listing.classes == ["a", "b"]
+
+
+def test_eurosat_with_all_bands_keeps_them_and_their_place(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    stored = rng.integers(0, 10_000, (13, 64, 64), dtype=np.uint16)
+    for name in CLASSES["eurosat"].split():
+        path = tmp_path / "in" / name / f"{name}_1.tif"
+        path.parent.mkdir(parents=True)
+        options = {"crs": "EPSG:32633", "transform": from_origin(500_000, 5_200_000, 10, 10)}
+        with rasterio.open(path, "w", "GTiff", 64, 64, 13, dtype="uint16", **options) as file:
+            file.write(stored)
+    path.write_bytes(path.read_bytes()[:60_000])
+    (tmp_path / "in" / "River" / "River_1.tif").write_bytes(b"II*")
+    make_plan(folder(tmp_path / "in", preset="eurosat-ms"), tmp_path / "out")
+    report = build(tmp_path / "out", workers=0)
+    assert report.finished and report.samples == 8 and report.failures == 2, (
+        "River is no TIFF, SeaLake is cut"
+    )
+    assert not verify(tmp_path / "out").damages
+    index = Index.open(tmp_path / "out")
+    pixels = decode_raster(index.read(0))
+    names = [band.name for band in index.info.bands]
+    assert np.array_equal(pixels[names.index("B8A")], stored[12]), "the last of the file"
+    assert np.array_equal(pixels[names.index("B12")], stored[11]) and index.info.rgb == ("B4", "B3", "B2")
+    assert index.column("lon")[0] == pytest.approx(15.0042, abs=1e-4), (
+        "the middle, 320 m east of the meridian"
+    )
+    with pytest.raises(ConfigError, match="keeps its pixels"):
+        folder(tmp_path / "in", preset="eurosat-ms", size=32)
 
 
 @pytest.mark.slow

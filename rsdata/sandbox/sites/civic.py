@@ -7,6 +7,7 @@ import numpy as np
 from rsdata.sandbox.sites.pen import Pen
 from rsdata.sandbox.world.canvas import bits16
 from rsdata.sandbox.world.spectra import Material as M  # noqa: N817
+from rsdata.sandbox.world.things import Thing
 
 
 def airport(pen: Pen) -> None:
@@ -52,6 +53,7 @@ def airport(pen: Pen) -> None:
     parked = apron & (body | wings) & (np.abs(pen.b - hall_b) < width * 0.35)
     pen.canvas.slot[parked] = (planes[parked] >> np.uint64(33)).astype(np.uint32) | np.uint32(1)
     pen.canvas.busy[parked] = 0.5
+    pen.mark(parked, Thing.AIRPLANE, planes)
 
 
 def stadium(pen: Pen) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from rsdata.sandbox.sites.pen import Pen
 from rsdata.sandbox.world.canvas import bits16
 from rsdata.sandbox.world.spectra import Material as M  # noqa: N817
+from rsdata.sandbox.world.things import Thing
 
 
 def port(pen: Pen) -> None:
@@ -35,6 +36,7 @@ def port(pen: Pen) -> None:
     hull = afloat & near_pier & (np.abs(y - 0.5) < ship_long * (1 - 0.6 * np.abs(x - 0.5) * ship_wide))
     pen.canvas.slot[hull] = (ships[hull] >> np.uint64(33)).astype(np.uint32) | np.uint32(1)
     pen.canvas.busy[hull] = 0.7
+    pen.mark(hull, Thing.SHIP, ships)
     stack_x, stack_y, stacks = pen.cells(28, 9, 0, edge)
     stacked = (
         yard
@@ -95,6 +97,7 @@ def wind_farm(pen: Pen) -> None:
     spoke = np.abs(np.mod(turned, 2 * np.pi / 3) - np.pi / 3) * np.hypot(a, b) < 3.2
     tower = standing & ((np.hypot(a, b) < 6) | (spoke & (np.hypot(a, b) < 46)))
     pen.put(tower, M.PAINT, 1.0, 30)
+    pen.mark(tower, Thing.WINDMILL, hashed)
     pen.built_over(tower, 0.5 * u[3])
     lean = standing & (np.abs(a + b * 0.3) < 3.5) & (b > 4) & (b < 85)
     pen.canvas.tone[lean] *= 0.45
@@ -113,6 +116,7 @@ def storage_tank(pen: Pen) -> None:
     pen.put(area & (np.maximum(np.abs(x - 0.5), np.abs(y - 0.5)) > 0.47), M.SOIL, 1.1, 2)
     pen.put(tank, M.ROOF_WHITE if u[3] < 0.6 else M.METAL, 0.95, 14)
     pen.put(tank & (bits16(hashed, 2) < 0.25), M.RUST, 1.0, 14)
+    pen.mark(tank, Thing.STORAGETANK, hashed)
     pen.canvas.tone[tank & (radius > size * 0.88)] *= 0.75
     pen.built_over(tank, 0.6 * u[4], side=step)
 

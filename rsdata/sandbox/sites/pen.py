@@ -12,6 +12,7 @@ from rsdata.sandbox.world.canvas import Canvas, bits16
 from rsdata.sandbox.world.cities import Style
 from rsdata.sandbox.world.noise import Field
 from rsdata.sandbox.world.spectra import Material as M  # noqa: N817
+from rsdata.sandbox.world.things import Thing, numbered
 from shards.random import address
 
 Mask = NDArray[np.bool_]
@@ -67,6 +68,12 @@ class Pen:
         """A building under a roof of the region."""
         roofs = self.style.roofs
         self.put(where, roofs[int(choice * len(roofs))], 0.85 + 0.3 * (choice * 7 % 1), height)
+        self.mark(where, Thing.BUILDING, np.full(where.shape, self.key, np.uint64))
+
+    def mark(self, where: Mask, thing: Thing, hashed: NDArray[np.uint64]) -> None:
+        """Things of one kind; a hash tells those apart that touch."""
+        if self.canvas.things is not None:
+            self.canvas.things[where] = numbered(thing, hashed[where])
 
     def cells(
         self, side_a: float, side_b: float, start_a: float = 0.0, start_b: float = 0.0

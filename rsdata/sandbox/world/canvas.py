@@ -41,6 +41,8 @@ class Canvas:
     """Metres, with hills."""
     work: Field
     """Progress of a building site at which the pixel is built, 0 to 1; 0 for what always stands."""
+    things: NDArray[np.uint64] | None = None
+    """Number of the thing on each pixel, 0 for none (`things.py`); None where nobody asks."""
 
     @cached_property
     def temperature(self) -> Field:
@@ -89,6 +91,8 @@ class Canvas:
         self.height[where] = height
         self.slot[where] = 0
         self.work[where] = 0
+        if self.things is not None:
+            self.things[where] = 0
 
     @property
     def res_m(self) -> float:

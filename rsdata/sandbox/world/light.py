@@ -71,6 +71,20 @@ def light_of(canvas: Canvas, seed: int, moment: Moment) -> Light:
     return Light(material, green, shade, haze, _snow(canvas, warmth, material), cloud, cars, paint)
 
 
+def standing(canvas: Canvas, seed: int, moment: Moment) -> NDArray[np.uint64]:
+    """The things of a canvas that are there on the date: what is not built yet is not, nor is who has left."""
+    assert canvas.things is not None
+    found = canvas.things.copy()
+    _, _, built = _built(canvas, seed, moment)
+    if built is not None:
+        found[~built] = 0
+    cars, _ = _vehicles(canvas, seed, moment)
+    away = canvas.slot.ravel() > 0
+    away[cars] = False
+    found.ravel()[away] = 0
+    return found
+
+
 def shadow_px(res_m: float) -> int:
     """How far shadows are followed, pixels; a scene has this margin, so that tiles agree."""
     return int(np.clip(np.ceil(14 / res_m), 1, 7))

@@ -15,7 +15,7 @@ from rsdata.sandbox.world.climate import climate
 from rsdata.sandbox.world.cover import paint_nature
 from rsdata.sandbox.world.farms import paint_farms
 from rsdata.sandbox.world.grid import Grid, Ground
-from rsdata.sandbox.world.light import Light, light_of, shadow_px, vehicle_colours
+from rsdata.sandbox.world.light import Light, light_of, shadow_px, standing, vehicle_colours
 from rsdata.sandbox.world.noise import Field, Noise
 from rsdata.sandbox.world.sky import Moment, cloud_field
 from rsdata.sandbox.world.spectra import COVER_OF, band_tables, path_radiance
@@ -38,13 +38,15 @@ class World:
 
     seed: int = 0
 
-    def scene(self, grid: Grid, overlays: Sequence[Overlay] = ()) -> Scene:
-        """What lies on a grid; ask it for any number of dates."""
+    def scene(self, grid: Grid, overlays: Sequence[Overlay] = (), *, things: bool = False) -> Scene:
+        """What lies on a grid; ask it for any number of dates. With `things` it knows objects apart."""
         # The margin lets roofs outside the picture throw their shadows into it.
         margin = shadow_px(grid.res_m)
         ground = Ground.of(grid.padded(margin))
         noise = Noise(ground, self.seed)
         canvas = blank(ground, noise, climate(ground, self.seed))
+        if things:
+            canvas.things = np.zeros(ground.shape, np.uint64)
         level, which = town_levels(ground, noise)
         paint_nature(canvas, level)
         paint_farms(canvas, self.seed)
@@ -91,6 +93,11 @@ class Scene:
         """Positions in COVER, [H, W]."""
         cropped = self.canvas.material[self.margin : -self.margin, self.margin : -self.margin]
         return np.asarray(COVER_OF[cropped], np.uint8)
+
+    def things(self, time: datetime) -> NDArray[np.uint64]:
+        """Number of the thing on each pixel, 0 for none, [H, W]; of a scene that was asked to know things."""
+        found = standing(self.canvas, self.world.seed, Moment.of(time))
+        return found[self.margin : -self.margin, self.margin : -self.margin]
 
     def reflectance(self, time: datetime, bands: Sequence[str]) -> NDArray[np.float32]:
         """As World.reflectance."""

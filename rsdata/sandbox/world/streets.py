@@ -11,6 +11,7 @@ from rsdata.sandbox.world.cities import STYLES, Style, cities
 from rsdata.sandbox.world.grid import EARTH_RADIUS_M, Ground
 from rsdata.sandbox.world.noise import Field, Noise
 from rsdata.sandbox.world.spectra import Material as M  # noqa: N817
+from rsdata.sandbox.world.things import Thing, numbered
 from shards.random import address, uniform
 
 Whole = NDArray[np.int64]
@@ -167,6 +168,8 @@ def _paint_blocks(
     out = np.where(street, M.ASPHALT, out)
     material[flat] = out
     tall = np.where(core, 12 + 50 * bits16(lot, 0) ** 3, np.where(works, 8.0, 4 + 4 * bits16(lot, 1)))
+    if canvas.things is not None:
+        canvas.things.ravel()[flat] = np.where(house, numbered(Thing.BUILDING, lot), np.uint64(0))
     height[flat] = np.where(house, tall, np.where(crown & ~street, 5.0, 0.0))
     # The two slopes of a roof differ in light.
     slope = np.where(~core & ~works & (pb > 0.5), 0.9, 1.06)
