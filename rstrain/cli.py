@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rstrain.config import TrainConfig, config_for
-from rstrain.evals.config import EvalConfig, KnnConfig, LinearConfig
+from rstrain.evals.config import ClusterConfig, EvalConfig, KnnConfig, LinearConfig, MultilabelConfig
+from rstrain.evals.dense_config import ChangeConfig, DenseConfig, DetectConfig, SegmentConfig
+from rstrain.evals.tuning_config import FinetuneConfig
 from rstrain.interop.families import FAMILIES, Target
 from rstrain.methods import method_kinds
 from shards import console
+
+if TYPE_CHECKING:
+    from rstrain.evals.scores import Scores
 
 app = console.app("From shards to backbones and scores.")
 pretrain_app = console.app(
@@ -65,7 +70,10 @@ for _kind in method_kinds():
 def _evaluate(config: EvalConfig, as_json: bool) -> None:
     from rstrain.evals.base import run_eval
 
-    scores = run_eval(config)
+    _show(run_eval(config), as_json)
+
+
+def _show(scores: Scores, as_json: bool) -> None:
     if int(os.environ.get("RANK", "0")) == 0:
         console.emit(scores.to_dict(), scores.summary(), as_json=as_json)
 
@@ -80,6 +88,48 @@ def knn(config: KnnConfig, json: console.Json = False) -> None:
 def linear(config: LinearConfig, json: console.Json = False) -> None:
     """A linear classifier on frozen features; for places with several views also the temporal vote."""
     _evaluate(config, json)
+
+
+@console.configured(eval_app, "finetune", FinetuneConfig)
+def finetune(config: FinetuneConfig, json: console.Json = False) -> None:
+    """The whole network learns from labels, or from a share of them (--fraction, the semi-supervised protocols)."""
+    _evaluate(config, json)
+
+
+@console.configured(eval_app, "multilabel", MultilabelConfig)
+def multilabel(config: MultilabelConfig, json: console.Json = False) -> None:
+    """Several classes an image on frozen features; micro and macro average precision of the whole split."""
+    _evaluate(config, json)
+
+
+@console.configured(eval_app, "cluster", ClusterConfig)
+def cluster(config: ClusterConfig, json: console.Json = False) -> None:
+    """K-means on frozen features: accuracy of the best naming, mutual information, Rand index."""
+    _evaluate(config, json)
+
+
+def _evaluate_dense(config: DenseConfig, as_json: bool) -> None:
+    from rstrain.evals.dense import run_dense
+
+    _show(run_dense(config), as_json)
+
+
+@console.configured(eval_app, "detect", DetectConfig, fixed={"size": None})
+def detect(config: DetectConfig, json: console.Json = False) -> None:
+    """Objects by boxes or outlines: a detector on the backbone is trained; COCO and VOC average precision."""
+    _evaluate_dense(config, json)
+
+
+@console.configured(eval_app, "segment", SegmentConfig)
+def segment(config: SegmentConfig, json: console.Json = False) -> None:
+    """A class for each pixel: a decoder on the backbone is trained; mean IoU of the whole split."""
+    _evaluate_dense(config, json)
+
+
+@console.configured(eval_app, "change", ChangeConfig)
+def change(config: ChangeConfig, json: console.Json = False) -> None:
+    """What changed between two dates: SeCo's decoder on a frozen backbone; F1 of the whole split."""
+    _evaluate_dense(config, json)
 
 
 @app.command()
@@ -126,11 +176,13 @@ def convert(
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="run folder or backbone file")],
-    out: Annotated[Path, typer.Argument(help="file to write, .safetensors or .pth; a card goes beside it")],
+    out: Annotated[
+        Path, typer.Argument(help="file to write, .safetensors or .pth, or .onnx; a card goes beside it")
+    ],
     to: Annotated[Target, typer.Option(help="whose model shall load it")] = "torchvision",
     json: console.Json = False,
 ) -> None:
-    """Write plain weights for others, with a model card."""
+    """Write plain weights or a graph for others, with a model card."""
     from rstrain.interop.export import export
 
     done = export(run, out, to=to)

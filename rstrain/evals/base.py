@@ -10,11 +10,15 @@ from pathlib import Path
 import torch
 
 from rstrain import distributed
-from rstrain.evals.config import EvalConfig, KnnConfig, LinearConfig
-from rstrain.evals.knn import check_k, knn_majority, knn_votes
-from rstrain.evals.linear import fit_linear
-from rstrain.evals.scores import Outcome, Scores, classification, spread_of, versions, with_temporal
+from rstrain.evals.config import ClusterConfig, EvalConfig, KnnConfig, LinearConfig, MultilabelConfig
+from rstrain.evals.finetune import finetune
+from rstrain.evals.frozen import cluster, knn, linear, multilabel
+from rstrain.evals.leakage import leakage
+from rstrain.evals.pictures import mistakes_strip
+from rstrain.evals.scores import Outcome, Scores, spread_of, versions
+from rstrain.evals.splits import fraction_of
 from rstrain.evals.subject import Subject, open_subject
+from rstrain.evals.tuning_config import FinetuneConfig
 from rstrain.interop.backbone import RANDOM, weights_digest
 from shards.config import digest_of
 from shards.console import say
@@ -55,10 +59,10 @@ def run_evals(configs: Sequence[EvalConfig]) -> list[Scores]:
         found = []
         for number, config in enumerate(configs):
             scores = _run(config, subjects)
-            subjects.keep_for(configs[number + 1 :])
             path = _target(config)
             if path is not None and world.is_main:
-                scores.save(path)
+                _save(config, scores, subjects.get(config, config.seed), path)
+            subjects.keep_for(configs[number + 1 :])
             found.append(scores)
         distributed.barrier()
     return found
@@ -75,7 +79,7 @@ class _Subjects:
         """The subject of one seed."""
         key = _subject_key(config, seed)
         if key not in self._open:
-            self._open[key] = open_subject(config, self._device, seed)
+            self._open[key] = open_subject(config, self._device, seed, several=_several(config))
         return self._open[key]
 
     def keep_for(self, configs: Sequence[EvalConfig]) -> None:
@@ -85,9 +89,9 @@ class _Subjects:
 
 
 def _subject_key(config: EvalConfig, seed: int) -> str:
-    own = EvalConfig.model_fields.keys() - {"kind", "out", "seed", "seeds"}
+    own = EvalConfig.model_fields.keys() - {"kind", "out", "seed", "seeds", "pretrained_on"}
     drawn = seed if config.checkpoint == RANDOM else None  # a file's features know no seed
-    return digest_of([config.model_dump(mode="json", include=own), drawn])
+    return digest_of([config.model_dump(mode="json", include=own), drawn, _several(config)])
 
 
 def _seeds(config: EvalConfig) -> range:
@@ -120,6 +124,7 @@ def _run(config: EvalConfig, subjects: _Subjects) -> Scores:
         n_test=len(first.test),
         n_test_places=first.test.places,
         seed=config.seed,
+        leakage=leakage(first, config.pretrained_on) if config.pretrained_on is not None else None,
         spread=spread_of(outcomes),
         seconds=round(time.monotonic() - begun, 3),
         versions=versions(),
@@ -130,47 +135,41 @@ def _run(config: EvalConfig, subjects: _Subjects) -> Scores:
 def _evaluate(config: EvalConfig, subject: Subject, seed: int) -> Outcome:
     match config:
         case KnnConfig():
-            return _knn(config, subject, seed)
+            return knn(config, subject, seed)
         case LinearConfig():
-            return _linear(config, subject, seed)
+            return linear(config, subject, seed)
+        case ClusterConfig():
+            return cluster(config, subject, seed)
+        case MultilabelConfig():
+            return multilabel(config, subject, seed)
+        case FinetuneConfig():
+            return finetune(config, subject, seed)
     raise ConfigError(f"no evaluation for {type(config).__name__}")
 
 
-def _knn(config: KnnConfig, subject: Subject, seed: int) -> Outcome:
-    check_k(config.k, len(subject.train))
-    train, test = subject.features(subject.train), subject.features(subject.test)
-    label = torch.from_numpy(subject.train.label).to(subject.device)
-    classes = len(subject.classes)
-    if config.vote == "majority":
-        votes = knn_majority(train, label, test, k=config.k, classes=classes).double()
+def _several(config: EvalConfig) -> bool:
+    """Whether an image may have several classes."""
+    return isinstance(config, MultilabelConfig) or getattr(config, "target", "class") == "labels"
+
+
+def _save(config: EvalConfig, scores: Scores, subject: Subject, path: Path) -> None:
+    """The scores, and beside them what is to be looked at or used again."""
+    scores.save(path)
+    _beside(path, "mistakes.png", mistakes_strip(subject.test, scores.outcome.mistakes))
+    fraction = getattr(config, "fraction", None)
+    if fraction is not None:
+        rows = fraction_of(subject.train, fraction, config.seed)
+        names = sorted({subject.train.keys[row] for row in rows.tolist()})
+        _beside(path, "train-list.txt", "".join(f"{name}\n" for name in names).encode())
+
+
+def _beside(path: Path, ending: str, data: bytes | None) -> None:
+    """A file named after the scores; an old one does not outlive them."""
+    name = f"{path.stem}.{ending}"
+    if data is None:
+        (path.parent / name).unlink(missing_ok=True)
     else:
-        votes, _ = knn_votes(train, label, test, k=config.k, temperature=config.temperature, classes=classes)
-    votes[votes == 0] = -torch.inf  # a class without a vote is not among the best five
-    return classification(
-        votes.cpu().numpy(), subject.test.label, subject.test.place, subject.classes, seed=seed
-    )
-
-
-def _linear(config: LinearConfig, subject: Subject, seed: int) -> Outcome:
-    train, test = subject.train, subject.test
-    central = subject.features(train)
-    label = torch.from_numpy(train.label).to(subject.device)
-    vary = config.random_crop and not (train.square or config.resize == "squash")
-
-    def features(epoch: int) -> torch.Tensor:
-        return subject.random_features(train, epoch, seed) if vary else central
-
-    heads, rate, found = fit_linear(
-        features, central, label, train.place, classes=len(subject.classes), config=config, seed=seed
-    )
-    logits = heads.logits(subject.features(test))[:, 0]
-    probabilities = logits.double().softmax(dim=1).cpu().numpy()
-    outcome = classification(probabilities, test.label, test.place, subject.classes, seed=seed)
-    details = {"lr": rate, "heldout_top1_percent": {f"{lr:g}": value for lr, value in found.items()}}
-    outcome = outcome.model_copy(update={"details": details})
-    if config.temporal and test.places < len(test):
-        outcome = with_temporal(outcome, probabilities, test.keys, test.label, seed=seed)
-    return outcome
+        Store(path.parent).write(name, data)
 
 
 def _target(config: EvalConfig) -> Path | None:

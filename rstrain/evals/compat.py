@@ -68,7 +68,7 @@ def match_clusters(truth: ArrayLike, cluster: ArrayLike, n_clusters: int) -> Mat
     Raises:
         ConfigError: fewer distinct ids than `n_clusters`, or a cluster id that is none of 0 … n_clusters-1.
     """
-    from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
+    from scipy.optimize import linear_sum_assignment
 
     truth, cluster = np.asarray(truth, np.int64), np.asarray(cluster, np.int64)
     ids = np.unique(np.concatenate([truth, cluster]))

@@ -8,22 +8,12 @@ from typing import Any, Literal, Self
 import pydantic
 from pydantic import Field
 
-from shards.config import Config
+from rstrain.evals.common import CommonConfig
 
 
-class EvalConfig(Config):
-    """What every evaluation needs: a checkpoint, labelled data, and how to read it."""
+class EvalConfig(CommonConfig):
+    """What an evaluation of whole images needs: which samples, and how a feature is made of each."""
 
-    kind: str
-    data: str = Field(description="shard set with labels: a folder or a URL")
-    checkpoint: str = Field("random", description="backbone.safetensors, a run folder, or `random`")
-    out: Path | None = Field(None, description="scores as JSON; RUN/evals/TASK.json for a run folder")
-    arch: str | None = Field(None, description="architecture; needed for `random` only")
-    stem: Literal["imagenet", "small"] = Field("imagenet", description="first layers of a random ResNet")
-    train_split: str = Field("train", description="split that the classifier learns from")
-    test_split: str | None = Field(
-        None, description="split that is scored; `test` where there is one, else `val`"
-    )
     train_list: Path | None = Field(
         None,
         description="samples to learn from instead of a split: a text file, one key or path in the archive (or the end "
@@ -36,9 +26,6 @@ class EvalConfig(Config):
         lt=1,
         description="for a set without a test split: share of the training split's places that is scored instead of "
         "learnt from; always the same ones (Scale-MAE: 0.1)",
-    )
-    size: int | None = Field(
-        None, gt=0, description="side of the input, pixels; that of the training, 224 for `random`"
     )
     resize: Literal["crop", "squash"] = Field(
         "crop", description="crop: short side to `size`, then the centre; squash: both sides to `size`"
@@ -60,13 +47,7 @@ class EvalConfig(Config):
         "and perceptual hash, is counted in the scores",
     )
     batch: int = Field(256, gt=0, description="images at a time; changes the speed, not the scores")
-    workers: int | None = Field(None, ge=0, description="processes that decode; one a core, at most 8")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="auto takes the GPU where there is one"
-    )
     amp: bool = Field(False, description="features in bfloat16: faster on a GPU, less exact")
-    seed: int = Field(0, description="of a random backbone, of whatever is drawn, and of the interval")
-    seeds: int = Field(1, gt=0, description="repeat with seed, seed+1, … and give mean and spread")
 
 
 class KnnConfig(EvalConfig):
@@ -96,8 +77,10 @@ class KnnConfig(EvalConfig):
 
     @pydantic.model_validator(mode="after")
     def _shares(self) -> Self:
-        if self.scales and not (0 < min(self.scales) and max(self.scales) <= 1):
-            raise ValueError(f"scales={list(self.scales)}: expected shares of the side, above 0 and at most 1")
+        if self.scales and not (min(self.scales) > 0 and max(self.scales) <= 1):
+            raise ValueError(
+                f"scales={list(self.scales)}: expected shares of the side, above 0 and at most 1"
+            )
         return self
 
 
@@ -112,7 +95,9 @@ class ClusterConfig(EvalConfig):
         "found in and scored on both splits together (the SpaceNet 7 study)",
     )
     restarts: int = Field(10, gt=0, description="k-means runs; the tightest is kept")
-    unit: bool = Field(False, description="features at length 1 first; the published scores are of raw features")
+    unit: bool = Field(
+        False, description="features at length 1 first; the published scores are of raw features"
+    )
 
 
 _STEPPED: dict[str, Any] = {"epochs": 100, "schedule": "step", "standardise": False}
@@ -148,7 +133,8 @@ class HeadConfig(EvalConfig):
     epochs: int = Field(60, gt=0, description="passes over the training features")
     head_batch: int = Field(256, gt=0, description="samples a step of the classifier")
     optimizer: Literal["sgd", "adamw", "lars"] = Field(
-        "sgd", description="adamw without weight decay is Adam; adamw and lars spare the bias from decay, sgd does not"
+        "sgd",
+        description="adamw without weight decay is Adam; adamw and lars spare the bias from decay, sgd does not",
     )
     lrs: tuple[float, ...] = Field(
         (0.001, 0.003, 0.01, 0.03, 0.1, 0.3),
@@ -160,7 +146,8 @@ class HeadConfig(EvalConfig):
     beta2: float = Field(0.999, ge=0, lt=1, description="beta 2 of adamw")
     weight_decay: float = Field(0.0, ge=0, description="weight decay of the classifier")
     schedule: Literal["cosine", "cosine_step", "step"] = Field(
-        "cosine", description="cosine: set once an epoch; cosine_step: every step; step: times 0.1 at the milestones"
+        "cosine",
+        description="cosine: set once an epoch; cosine_step: every step; step: times 0.1 at the milestones",
     )
     milestones: tuple[int, ...] = Field((60, 80), description="epochs at which `step` multiplies by 0.1")
     standardise: bool = Field(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rstrain import distributed
+from rstrain.data.batch import normalise
 from shards.console import progress
 from shards.index import Index
 
@@ -42,6 +43,7 @@ def extract(
     device: str | torch.device = "cpu",
     amp: bool = False,
     resize: Literal["crop", "squash"] = "crop",
+    res: NDArray[np.float32] | None = None,
     crop_epoch: int | None = None,
     seed: int = 0,
     title: str = "",
@@ -62,6 +64,7 @@ def extract(
         device: where the backbone is.
         amp: bfloat16 autocast.
         resize: short side to `size` and the centre, or both sides squashed to it.
+        res: [N], the resolution that a gsd: model is told of each row.
         crop_epoch: take random crops addressed by (seed, this epoch, row) instead of the centre.
         seed: of the random crops.
         title: of the progress bar; none when empty.
@@ -74,25 +77,19 @@ def extract(
     with (
         frozen(backbone),
         torch.random.fork_rng(devices=[]),  # a DataLoader draws a number when it starts its workers
-        _shown(title if rank == 0 else "", len(own)) as advance,
+        shown(title if rank == 0 else "", len(own)) as advance,
         torch.autocast(device.type, torch.bfloat16, enabled=amp),
     ):
+        at = rank * share
         for pixels in _batches(index, own, size, batch, workers, resize, crop_epoch, seed, device):
-            parts.append(_forward(backbone, pixels, mean, std, device))
+            told = () if res is None else (torch.from_numpy(res[at : at + len(pixels)]).to(device),)
+            images = normalise(pixels.to(device, non_blocking=True), mean, std)
+            parts.append(backbone(images, *told).float())
+            at += len(pixels)
             advance(len(pixels))
     if world == 1:
         return torch.cat(parts)
     return _joined(parts, share, len(rows), device)
-
-
-def _forward(
-    backbone: nn.Module, pixels: Tensor, mean: Sequence[float], std: Sequence[float], device: torch.device
-) -> Tensor:
-    from rstrain.data.batch import normalise
-
-    images = normalise(pixels.to(device, non_blocking=True), mean, std)
-    out: Tensor = backbone(images)
-    return out.float()
 
 
 def _batches(
@@ -142,9 +139,10 @@ def _joined(parts: list[Tensor], share: int, total: int, device: torch.device) -
 
 
 @contextmanager
-def _shown(title: str, total: int) -> Iterator[Callable[[int], None]]:
+def shown(title: str, total: int, unit: str = "views") -> Iterator[Callable[[int], None]]:
+    """Progress under a title, or none without one."""
     if not title:
         yield lambda count: None
         return
-    with progress(title, total, "views") as bar:
+    with progress(title, total, unit) as bar:
         yield bar.advance

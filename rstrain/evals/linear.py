@@ -10,14 +10,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rstrain.evals.config import LinearConfig
+from rstrain.evals.config import HeadConfig
+from rstrain.evals.label_metrics import micro_ap
+from rstrain.evals.rules import Rule
 from rstrain.optim import schedule
 from shards.errors import ConfigError
-from shards.random import generator, permute, stream
+from shards.random import address, generator, permute, stream
 
 _INIT = stream("evals/linear/init")
 _ORDER = stream("evals/linear/order")
 _HOLDOUT = stream("evals/linear/holdout")
+_DROPOUT = stream("evals/linear/dropout")
+_NORM_EPS, _NORM_MOMENTUM = 1e-6, 0.1
 
 Features = Callable[[int], Tensor]
 """Epoch -> float32 [N, F]; the same tensor each time where nothing is augmented."""
@@ -49,46 +53,81 @@ def fit_heads(
     *,
     classes: int,
     lrs: tuple[float, ...],
-    config: LinearConfig,
+    config: HeadConfig,
     seed: int,
 ) -> Heads:
-    """SGD with momentum on the mean cross-entropy, a head for each rate; all start alike and see the same batches.
+    """Mean cross-entropy (of label vectors: mean binary cross-entropy), a head for each rate; all start alike and see the same batches.
 
     Weights start at N(0, 0.01), biases at 0. The order of an epoch is a function of (seed, epoch). The gradient is
-    written out, for the heads share every product with the features; it equals `torch.optim.SGD` on each head alone.
+    written out, for the heads share every product with the features; it equals torch's optimisers on each head alone.
 
     Args:
         features: epoch -> [N, F].
-        label: int64 [N].
+        label: int64 [N], or vectors [N, C] of 0 and 1.
         classes: C.
         lrs: one rate a head.
-        config: epochs, batch, momentum, decay, schedule, standardisation.
-        seed: of the first weights and the order.
+        config: epochs, batch, optimiser, schedule, what is done to the features.
+        seed: of the first weights, the order and the dropout.
     """
     first = features(0)
     n, width = first.shape
     heads, device = len(lrs), first.device
     shift, scale = _standard(first) if config.standardise else (first.new_zeros(width), first.new_ones(width))
+    norm = _Norm(width, device) if config.head_norm else None
     start = generator(_INIT, seed).normal(0.0, 0.01, (width, classes)).astype(np.float32)
     weight = torch.from_numpy(start).to(device).repeat(1, heads)
     bias = first.new_zeros(heads * classes)
-    rate = first.new_tensor(lrs).repeat_interleave(classes)
-    weight_speed, bias_speed = torch.zeros_like(weight), torch.zeros_like(bias)
+    target = label.float() / classes if label.ndim == 2 else label
+    rule = Rule(config, weight, bias, heads)
+    steps = -(-n // config.head_batch)
     for epoch in range(config.epochs):
         x = first if epoch == 0 else features(epoch)
         order = torch.from_numpy(permute(np.arange(n), n, _ORDER, seed, epoch)).to(device)
-        step = rate * _factor(config, epoch)
-        for at in range(0, n, config.head_batch):
-            rows = order[at : at + config.head_batch]
+        for step, rows in enumerate(torch.split(order, config.head_batch)):
             part = x[rows].sub_(shift).mul_(scale)
-            slope = torch.addmm(bias, part, weight).view(len(rows), heads, classes).softmax(dim=2)
-            slope[torch.arange(len(rows), device=device), :, label[rows]] -= 1.0
+            if norm is not None:
+                part = norm(part)
+            if config.dropout:
+                part = part * _kept(part.shape, config.dropout, seed, epoch, step).to(device)
+            logits = torch.addmm(bias, part, weight).view(len(rows), heads, classes)
+            if label.ndim == 2:
+                slope = logits.sigmoid_().div_(classes).sub_(target[rows, None])
+            else:
+                slope = logits.softmax(dim=2)
+                slope[torch.arange(len(rows), device=device), :, target[rows]] -= 1.0
             slope = slope.view(len(rows), heads * classes) / len(rows)
-            weight_speed.mul_(config.momentum).addmm_(part.T, slope).add_(weight, alpha=config.weight_decay)
-            bias_speed.mul_(config.momentum).add_(slope.sum(dim=0)).add_(bias, alpha=config.weight_decay)
-            weight.addcmul_(weight_speed, step, value=-1.0)
-            bias.addcmul_(bias_speed, step, value=-1.0)
+            factor = _factor(config, epoch, step / steps)
+            rule.step(part.T @ slope, slope.sum(dim=0), [lr * factor for lr in lrs])
+    if norm is not None:
+        shift, scale = norm.after(shift, scale)
     return Heads(weight.view(width, heads, classes), bias.view(heads, classes), shift, scale)
+
+
+class _Norm:
+    """Batch norm without weights; a batch of one sample passes with the running statistics."""
+
+    def __init__(self, width: int, device: torch.device) -> None:
+        self.mean, self.variance = torch.zeros(width, device=device), torch.ones(width, device=device)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if len(x) == 1:
+            return (x - self.mean) * (self.variance + _NORM_EPS).rsqrt()
+        variance, mean = torch.var_mean(x, dim=0, correction=0)
+        self.mean.lerp_(mean, _NORM_MOMENTUM)
+        self.variance.lerp_(variance * (len(x) / (len(x) - 1)), _NORM_MOMENTUM)
+        return (x - mean) * (variance + _NORM_EPS).rsqrt()
+
+    def after(self, shift: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """Shift and scale of raw features that do both, first the given ones and then this norm with its running statistics."""
+        own = (self.variance + _NORM_EPS).rsqrt()
+        alive = torch.where(scale > 0, scale, torch.ones_like(scale))
+        return shift + self.mean / alive, scale * own
+
+
+def _kept(shape: torch.Size, share: float, seed: int, epoch: int, step: int) -> Tensor:
+    """0 for features that a step does not see, and 1 / (1 - share) for the others."""
+    draw = torch.Generator().manual_seed(int(address(_DROPOUT, seed, epoch, step)) >> 1)
+    return (torch.rand(shape, generator=draw) >= share).float() / (1 - share)
 
 
 def choose_rate(
@@ -98,10 +137,12 @@ def choose_rate(
     place: NDArray[np.int64],
     *,
     classes: int,
-    config: LinearConfig,
+    config: HeadConfig,
     seed: int,
 ) -> tuple[float, dict[float, float]]:
-    """The rate with the best top-1 on held-out training places (the smaller of equals), and top-1 percent of each.
+    """The rate with the best score on held-out training places (the smaller of equals), and the score of each, percent.
+
+    The score is top-1; with several classes an image the micro average precision.
 
     The test split has no part in it. `central` [N, F] are the features of the held-out views as a test would have them.
 
@@ -119,10 +160,11 @@ def choose_rate(
         _taken(features, kept), label[kept], classes=classes, lrs=config.lrs, config=config, seed=seed
     )
     logits = heads.logits(central[held])
-    right = (logits.argmax(dim=2) == label[held, None]).float().mean(dim=0) * 100.0
     finite = logits.isfinite().all(dim=2).all(dim=0)
     found = {
-        lr: round(float(right[i]), 4) for i, lr in enumerate(config.lrs) if bool(finite[i])
+        lr: round(_quality(logits[:, i], label[held]), 4)
+        for i, lr in enumerate(config.lrs)
+        if bool(finite[i])
     }  # a head that diverged is no candidate
     if not found:
         raise _diverged(config.lrs)
@@ -136,7 +178,7 @@ def fit_linear(
     place: NDArray[np.int64],
     *,
     classes: int,
-    config: LinearConfig,
+    config: HeadConfig,
     seed: int,
 ) -> tuple[Heads, float, dict[float, float]]:
     """One head on all of train, its rate, and what each rate gave on held-out places (empty with a single rate).
@@ -152,6 +194,12 @@ def fit_linear(
     if not heads.weight.isfinite().all():
         raise _diverged((rate,))
     return heads, rate, found
+
+
+def _quality(logits: Tensor, label: Tensor) -> float:
+    if label.ndim == 2:
+        return 100.0 * micro_ap(label.cpu().numpy(), logits.double().cpu().numpy())
+    return float((logits.argmax(dim=1) == label).float().mean()) * 100.0
 
 
 def _taken(features: Features, rows: Tensor) -> Features:
@@ -173,10 +221,15 @@ def _standard(x: Tensor) -> tuple[Tensor, Tensor]:
     return mean, torch.where(deviation > 1e-6, 1.0 / deviation, torch.zeros_like(deviation))
 
 
-def _factor(config: LinearConfig, epoch: int) -> float:
-    if config.schedule == "step":
-        return schedule.multistep(1.0, epoch, config.milestones)
-    return schedule.cosine(1.0, epoch, config.epochs)
+def _factor(config: HeadConfig, epoch: int, inside: float) -> float:
+    """Share of the peak rate; `inside` is how much of the epoch has gone."""
+    match config.schedule:
+        case "step":
+            return schedule.multistep(1.0, epoch, config.milestones)
+        case "cosine":
+            return schedule.cosine(1.0, epoch, config.epochs)
+        case "cosine_step":
+            return schedule.cosine(1.0, epoch + inside, config.epochs)
 
 
 def _diverged(lrs: tuple[float, ...]) -> ConfigError:

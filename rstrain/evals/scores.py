@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from rstrain.evals.label_metrics import class_ap, f1_of, micro_ap, micro_ap_interval
 from rstrain.evals.metrics import (
     bootstrap_interval,
     confusion_matrix,
@@ -18,7 +19,9 @@ from rstrain.evals.metrics import (
     temporal_vote,
     top_k_hits,
 )
+from rstrain.evals.splits import Split
 from shards.config import Config
+from shards.errors import ShardError
 from shards.store import Store
 
 MAX_CONFUSION = 256
@@ -33,6 +36,19 @@ class ClassScore(Config):
     precision_percent: float
     recall_percent: float
     f1_percent: float
+    ap_percent: float | None = Field(
+        None, description="average precision, where several classes may be right"
+    )
+
+
+class Mistake(Config):
+    """A view that was surely given a wrong class."""
+
+    row: int = Field(description="number of the view in the test split")
+    key: str
+    truth: str
+    found: str
+    confidence_percent: float = Field(description="share of the class that was found")
 
 
 class Spread(Config):
@@ -53,6 +69,9 @@ class Outcome(Config):
     per_class: tuple[ClassScore, ...] = ()
     confusion: tuple[tuple[int, ...], ...] | None = Field(None, description="counts; rows are truth")
     details: dict[str, Any] = Field(default_factory=dict, description="such as the learning rate chosen")
+    mistakes: tuple[Mistake, ...] = Field(
+        (), description="the surest ones, one a place; drawn beside the scores"
+    )
 
 
 class Scores(Config):
@@ -69,6 +88,9 @@ class Scores(Config):
     n_test: int
     n_test_places: int
     seed: int
+    leakage: dict[str, Any] | None = Field(
+        None, description="what the test split shares with the data that the checkpoint learnt from"
+    )
     spread: dict[str, Spread] = Field(default_factory=dict, description="over seeds, where more than one ran")
     seconds: float
     versions: dict[str, str]
@@ -92,6 +114,8 @@ class Scores(Config):
                 s = self.spread[name]
                 tail += f"  mean {s.mean:.2f}, std {s.std:.2f} over {len(s.values)} seeds"
             lines.append(f"  {name:<34} {value:6.2f}{tail}")
+        if self.leakage is not None:
+            lines.append(f"  shared with {self.leakage['name']}: {self.leakage['summary']}")
         return "\n".join(lines)
 
     def save(self, path: Path) -> None:
@@ -136,6 +160,73 @@ def classification(
         intervals={"top1_percent": (_percent(low), _percent(high))},
         per_class=tuple(rows),
         confusion=tuple(map(tuple, confusion.tolist())) if len(classes) <= MAX_CONFUSION else None,
+    )
+
+
+def mistakes(
+    probabilities: NDArray[np.floating], split: Split, classes: list[str], *, most: int = 12
+) -> tuple[Mistake, ...]:
+    """The surest wrong answers of class shares [M, C], one a place, the surest first."""
+    found = probabilities.argmax(axis=1)
+    sure = probabilities[np.arange(len(found)), found]
+    wrong = np.flatnonzero(found != split.label)
+    out: list[Mistake] = []
+    seen: set[int] = set()
+    for row in wrong[np.argsort(-sure[wrong], kind="stable")].tolist():
+        if len(out) == most:
+            break
+        if int(split.place[row]) in seen:
+            continue
+        seen.add(int(split.place[row]))
+        names = (classes[int(split.label[row])], classes[int(found[row])])
+        out.append(
+            Mistake(
+                row=row,
+                key=split.keys[row],
+                truth=names[0],
+                found=names[1],
+                confidence_percent=_percent(sure[row]),
+            )
+        )
+    return tuple(out)
+
+
+def labelling(
+    values: NDArray[np.floating],
+    truth: NDArray[np.uint8],
+    place: NDArray[np.int64],
+    classes: list[str],
+    *,
+    seed: int,
+) -> Outcome:
+    """Outcome of several classes an image: logits and truth [M, C], scored on the whole split at once."""
+    table = f1_of(truth, values > 0)
+    ap, present = class_ap(truth, values), truth.sum(axis=0) > 0
+    low, high = micro_ap_interval(truth, values, place, seed=seed)
+    rows = [
+        ClassScore(
+            name=name,
+            support=int(truth[:, i].sum()),
+            precision_percent=_percent(table.precision[i]),
+            recall_percent=_percent(table.recall[i]),
+            f1_percent=_percent(table.f1[i]),
+            ap_percent=_percent(ap[i]),
+        )
+        for i, name in enumerate(classes)
+        if present[i]
+    ]
+    if not rows:
+        raise ShardError("no test view has any class: average precision has no meaning; choose another split")
+    return Outcome(
+        scores={
+            "micro_ap_percent": _percent(micro_ap(truth, values)),
+            "macro_ap_percent": _percent(ap[present].mean()),
+            "f1_micro_percent": _percent(table.micro),
+            "f1_macro_percent": _percent(table.f1[present].mean()),
+        },
+        intervals={"micro_ap_percent": (_percent(low), _percent(high))},
+        per_class=tuple(rows),
+        details={"chance_micro_ap_percent": _percent(truth.mean())},
     )
 
 

@@ -3,52 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from rstrain.data.batch import mean_std
 from rstrain.data.reading import complete, is_wide
 from rstrain.evals.config import EvalConfig
 from rstrain.evals.features import extract
+from rstrain.evals.splits import Split, open_splits
 from rstrain.interop.backbone import RANDOM, BackboneFacts, load_backbone
 from rstrain.models.backbone import Backbone
-from shards.errors import ConfigError, ShardError
+from shards.errors import ConfigError
 from shards.index import Index
 from shards.reading import Reading
 
-
-@dataclass(frozen=True)
-class Split:
-    """The labelled views of one split."""
-
-    name: str
-    index: Index
-    label: NDArray[np.int64]
-    """Positions in the list of classes, [N]."""
-    place: NDArray[np.int64]
-    """Number of the place each view belongs to, [N]."""
-
-    def __len__(self) -> int:
-        return len(self.label)
-
-    @cached_property
-    def keys(self) -> list[str]:
-        """Key of the sample of each view."""
-        return self.index.keys(np.arange(len(self)))
-
-    @property
-    def places(self) -> int:
-        """How many places there are."""
-        return len(np.unique(self.place))
-
-    @property
-    def square(self) -> bool:
-        """Whether no view has more to crop than its short side."""
-        return bool(np.array_equal(self.index.column("width"), self.index.column("height")))
+__all__ = ["Split", "Subject", "open_splits", "open_subject"]
 
 
 @dataclass
@@ -69,88 +41,116 @@ class Subject:
         """Side of the input, pixels."""
         return self.config.size or self.facts.size
 
-    def features(self, split: Split) -> Tensor:
-        """float32 [N, F] of the central crops; computed once."""
-        if split.name not in self._cache:
-            self._cache[split.name] = self._extract(split, None, 0, f"features of {split.name}")
-        return self._cache[split.name]
+    def features(self, split: Split, scale: float = 1.0) -> Tensor:
+        """float32 [N, F] of the central crops, `scale` times the side of the input; computed once."""
+        name = f"{split.name} at {scale:g}"
+        if name not in self._cache:
+            title = f"features of {split.name if scale == 1 else name}"
+            self._cache[name] = self.apply(self.backbone, split, scale=scale, title=title)
+        return self._cache[name]
 
     def random_features(self, split: Split, epoch: int, seed: int) -> Tensor:
         """float32 [N, F] of one epoch's random crops."""
-        return self._extract(split, epoch, seed, "")
+        return self.apply(self.backbone, split, epoch=epoch, seed=seed)
 
-    def _extract(self, split: Split, epoch: int | None, seed: int, title: str) -> Tensor:
-        c = self.config
+    def apply(
+        self,
+        model: nn.Module,
+        split: Split,
+        *,
+        scale: float = 1.0,
+        epoch: int | None = None,
+        seed: int = 0,
+        title: str = "",
+    ) -> Tensor:
+        """What a model says of each view, float32 [N, ...]: of its centre, or of the epoch's random crop."""
+        c, size = self.config, self.side(scale)
         return extract(
-            self.backbone,
+            model,
             split.index,
             np.arange(len(split), dtype=np.int64),
             mean=self.facts.mean,
             std=self.facts.std,
-            size=self.size,
+            size=size,
             batch=c.batch,
             workers=c.workers,
             device=self.device,
             amp=c.amp,
             resize=c.resize,
+            res=self.resolution(split, size),
             crop_epoch=epoch,
             seed=seed,
             title=title,
         )
 
+    def side(self, scale: float) -> int:
+        """Side of the input at a share of the full one, pixels.
 
-def open_splits(config: EvalConfig) -> tuple[Split, Split, list[str]]:
-    """Train split, test split and class names.
-
-    Raises:
-        ShardError: no such split, views without a label, or a label outside the classes.
-    """
-    index = Index.open(config.data)
-    known = sorted({str(s) for s in index.table["split"].to_pylist() if s is not None})
-    test = config.test_split or next((name for name in ("test", "val") if name in known), None)
-    for name, option in ((config.train_split, "--train-split"), (test, "--test-split")):
-        if name not in known:
-            found = f"no split {name!r}" if name else "neither a split 'test' nor 'val'"
-            raise ShardError(f"{index.store}: has {found}; it has {', '.join(known)}: choose with {option}")
-    if test == config.train_split:
-        raise ConfigError(f"train and test split are both {test!r}: the scores would mean nothing")
-    assert test is not None
-    splits = [_labelled(index, name) for name in (config.train_split, test)]
-    classes = list(index.info.classes)
-    if not classes:
-        classes = [str(i) for i in range(1 + max(int(s.label.max()) for s in splits))]
-    for split in splits:
-        outside = np.flatnonzero((split.label < 0) | (split.label >= len(classes)))
-        if len(outside):
-            at = int(outside[0])
-            raise ShardError(
-                f"{index.store}: label {split.label[at]} of sample {split.keys[at]} is outside the {len(classes)} "
-                "classes of dataset.json: the index and the classes do not belong together, rebuild the set"
+        Raises:
+            ConfigError: the model does not take it.
+        """
+        if scale == 1:
+            return self.size
+        side, patch = round(self.size * scale), self.patch
+        if self.facts.arch.startswith("timm:vit") or (patch and (side < patch or side % patch)):
+            raise ConfigError(
+                f"scales: {self.facts.arch} does not take an input of {side} px ({scale:g} x {self.size}); "
+                + (
+                    f"it takes whole patches of {patch} px"
+                    if patch and self.told
+                    else "its positions fit one size"
+                )
             )
-    return splits[0], splits[1], classes
+        return side
+
+    @property
+    def patch(self) -> int | None:
+        """Side of a patch of a vision transformer, pixels."""
+        embed = getattr(self.backbone.net, "patch_embed", None)
+        size = getattr(embed, "patch_size", None)
+        return None if size is None else int(size[0])
+
+    @property
+    def told(self) -> bool:
+        """Whether the model asks for the resolution of its input."""
+        return self.facts.arch.startswith("gsd:")
+
+    def resolution(self, split: Split, size: int) -> NDArray[np.float32] | None:
+        """What a gsd: model is told of each view, [N]; None for the others.
+
+        Raises:
+            ConfigError: the true one is wanted, and the data do not have it.
+        """
+        if not self.told:
+            return None
+        c, n = self.config, len(split)
+        if c.gsd != "true":
+            scale = 224 / size if c.gsd == "relative" else 1.0
+            return np.full(n, c.base_resolution * scale, np.float32)
+        index = split.index
+        gsd = index.column("gsd_m").astype(np.float64)
+        bad = np.flatnonzero(~(gsd > 0))
+        if len(bad):
+            raise ConfigError(
+                f"{index.store}: {len(bad):,} of {n:,} views of split {split.name!r} have no GSD above zero (the first is "
+                f"{index.keys(bad[:1])[0]}): use --gsd fixed or relative"
+            )
+        across = np.minimum(index.column("width"), index.column("height"))
+        if c.resize == "squash":
+            across = index.column("width")
+        metres: NDArray[np.float32] = (gsd * across / size).astype(np.float32)
+        return metres
 
 
-def _labelled(index: Index, name: str) -> Split:
-    part = index.where(split=name)
-    label = part.column("label")
-    missing = np.flatnonzero(np.isnan(label)) if label.dtype.kind == "f" else np.empty(0, np.int64)
-    if len(missing):
-        raise ShardError(
-            f"{index.store}: {len(missing):,} of {len(part):,} views of split {name!r} have no label (the first is "
-            f"{part.keys(missing[:1])[0]}); this evaluation needs a labelled set"
-        )
-    return Split(name, part, label.astype(np.int64), part.places()[0])
-
-
-def open_subject(config: EvalConfig, device: torch.device, seed: int) -> Subject:
-    """Everything checked before the first pixel is read.
+def open_subject(config: EvalConfig, device: torch.device, seed: int, *, several: bool = False) -> Subject:
+    """Everything checked before the first pixel is read; `several`: an image may have several classes.
 
     Raises:
         CheckpointError: the checkpoint is missing or damaged.
         ConfigError: it is another model than asked for, or takes other bands than the data has.
         ShardError: see `open_splits`.
     """
-    train, test, classes = open_splits(config)
+    train, test, classes = open_splits(config, several=several)
     bands = len(complete(train.index).reading.bands)
     backbone, facts = load_backbone(
         config.checkpoint,
@@ -162,8 +162,10 @@ def open_subject(config: EvalConfig, device: torch.device, seed: int) -> Subject
         device=device,
     )
     backbone.pool_by(config.pool)
+    if config.gsd != "fixed" and not facts.arch.startswith("gsd:") and not getattr(config, "scales", ()):
+        raise ConfigError(f"--gsd {config.gsd}: {facts.arch} is told no resolution; only gsd: models are")
     if config.checkpoint != RANDOM:
-        train, test = (replace(split, index=_read_as_trained(split.index, facts)) for split in (train, test))
+        train, test = (replace(split, index=read_as_trained(split.index, facts)) for split in (train, test))
         bands = len(train.index.reading.bands)
     if facts.bands != bands:
         raise ConfigError(
@@ -177,7 +179,7 @@ def open_subject(config: EvalConfig, device: torch.device, seed: int) -> Subject
     return Subject(config, backbone, facts, train, test, classes, device)
 
 
-def _read_as_trained(index: Index, facts: BackboneFacts) -> Index:
+def read_as_trained(index: Index, facts: BackboneFacts) -> Index:
     """The bands of the training and its levels, where the data has these bands; else the data as it is."""
     known = {band.name for band in index.info.bands}
     named = bool(facts.band_names) and known >= set(facts.band_names)

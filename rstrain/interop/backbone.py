@@ -44,9 +44,16 @@ class BackboneFacts(Config):
     std: tuple[float, ...] = Field(IMAGENET_STD, description="divided by, in levels")
     size: int = Field(224, gt=0, description="side of the square input it was trained on, pixels")
     stem: Literal["imagenet", "small"] = Field("imagenet", description="first layers of a ResNet")
+    gsd_m: float | None = Field(
+        None,
+        description="metres a pixel of the images it was trained on, their median; left out where not known",
+    )
     features: int = Field(0, ge=0, description="length of the feature; filled in by `save_backbone`")
     method: str = Field(RANDOM, description="how it was trained")
     dataset_fingerprint: str = Field("", description="data it was trained on")
+    dataset_name: str = ""
+    licence: str = Field("", description="of the data it was trained on")
+    attribution: str = Field("", description="what the licence of the data asks to be said")
     checkpoint_digest: str = Field("", description="sha256 of the training checkpoint it was taken from")
 
 
@@ -66,8 +73,12 @@ def save_backbone(
     facts = facts.model_copy(update={"features": backbone.features})
     state = backbone.net.state_dict() if weights is None else weights
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in state.items()}
-    data = safetensors.torch.save(tensors, metadata={"rstrain": json.dumps(facts.to_dict(), sort_keys=True)})
-    Store(path.parent).write(path.name, data)
+    Store(path.parent).write(path.name, safetensors.torch.save(tensors, metadata=header(facts)))
+
+
+def header(facts: BackboneFacts) -> dict[str, str]:
+    """The facts as metadata of a file."""
+    return {"rstrain": json.dumps(facts.to_dict(), sort_keys=True)}
 
 
 def backbone_file(source: str | Path) -> Path:

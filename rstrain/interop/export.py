@@ -1,4 +1,4 @@
-"""Our backbones -> plain weights that torchvision and timm load strictly, with a card that says what they are."""
+"""Our backbones -> what others load: weights for torchvision and timm, a graph for ONNX; with a card that says what they are."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rstrain.interop.backbone import BackboneFacts, load_backbone
+from rstrain.interop.backbone import BackboneFacts, header, load_backbone
 from rstrain.interop.families import Target
 from shards.errors import ConfigError
 from shards.store import Store
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from rstrain.models.backbone import Backbone
 
 
 @dataclass(frozen=True)
@@ -44,24 +46,47 @@ def export(source: str | Path, out: Path, *, to: Target = "torchvision") -> Expo
 
     Args:
         source: run folder or backbone.safetensors.
-        out: file to write, .safetensors or .pth; the card goes beside it, with .md added.
-        to: whose model shall load it strictly.
+        out: file to write, .safetensors or .pth, or .onnx; the card goes beside it, with .md added.
+        to: whose model shall load it strictly; onnx: a graph that onnxruntime runs.
 
     Raises:
         CheckpointError: `source` is missing or damaged.
-        ConfigError: `to` has no such model.
+        ConfigError: `to` has no such model, or the name does not end as the kind of file does.
+        ExportError: an ONNX graph that computes something else.
     """
-    if out.suffix not in (".safetensors", ".pth"):
-        raise ConfigError(f"{out}: end the name in .safetensors or .pth")
+    endings = (".onnx",) if to == "onnx" else (".safetensors", ".pth")
+    if out.suffix not in endings:
+        raise ConfigError(f"{out}: end the name in {' or '.join(endings)}")
     backbone, facts = load_backbone(source)
+    if to == "onnx":
+        return _as_graph(backbone, facts, out)
     weights = {name: t.detach().cpu().contiguous().clone() for name, t in backbone.net.state_dict().items()}
     theirs, recipe = _stock(facts, to)
     _check(weights, theirs, facts, to)
     store = Store(out.parent)
-    store.write(out.name, _bytes(weights, out.suffix))
+    store.make()
+    store.write(out.name, _bytes(weights, out.suffix, facts))
     card = out.with_name(f"{out.name}.md")
-    store.write(card.name, _card(out, facts, to, recipe).encode())
+    store.write(card.name, _card(out, facts, to, _loading(out, facts, to, recipe)).encode())
     return Export(out, card, to, facts)
+
+
+def _as_graph(backbone: Backbone, facts: BackboneFacts, out: Path) -> Export:
+    from rstrain.interop.onnx import onnx_bytes
+
+    data, difference = onnx_bytes(backbone, facts)
+    store, card = Store(out.parent), out.with_name(f"{out.name}.md")
+    store.make()
+    store.write(out.name, data)
+    feed = '{"images": images}'
+    if facts.arch.startswith("gsd:"):
+        feed = '{"images": images, "resolution": resolution}  # [B]: metres a pixel, 1.0 where not known'
+    loading = (
+        f'import onnxruntime\n\nsession = onnxruntime.InferenceSession("{out.name}")\nfeed = {feed}\n'
+        f'(features,) = session.run(["features"], feed)  # [B, {facts.features}], float32'
+    )
+    store.write(card.name, _card(out, facts, "onnx", loading, difference).encode())
+    return Export(out, card, "onnx", facts)
 
 
 def _stock(facts: BackboneFacts, to: Target) -> tuple[dict[str, Tensor], str]:
@@ -115,11 +140,11 @@ def _check(weights: dict[str, Tensor], theirs: dict[str, Tensor], facts: Backbon
         )
 
 
-def _bytes(weights: dict[str, Tensor], suffix: str) -> bytes:
+def _bytes(weights: dict[str, Tensor], suffix: str, facts: BackboneFacts) -> bytes:
     if suffix == ".safetensors":
         import safetensors.torch
 
-        return safetensors.torch.save(weights, metadata={"format": "pt"})
+        return safetensors.torch.save(weights, metadata=header(facts) | {"format": "pt"})
     import torch
 
     buffer = io.BytesIO()
@@ -127,26 +152,42 @@ def _bytes(weights: dict[str, Tensor], suffix: str) -> bytes:
     return buffer.getvalue()
 
 
-def _card(out: Path, facts: BackboneFacts, to: Target, recipe: str) -> str:
+def _loading(out: Path, facts: BackboneFacts, to: Target, recipe: str) -> str:
     load = "safetensors.torch.load_file" if out.suffix == ".safetensors" else "torch.load"
     modules = [*(["safetensors.torch"] if out.suffix == ".safetensors" else []), to, "torch"]
     imports = "\n".join(f"import {module}" for module in sorted(modules))
+    return (
+        f"{imports}\n\n{recipe}\n"
+        f'net.load_state_dict({load}("{out.name}"))\nfeatures = net.eval()(images)  # [B, {facts.features}]'
+    )
+
+
+def _card(out: Path, facts: BackboneFacts, to: Target, loading: str, difference: float | None = None) -> str:
+    names = "A graph of an encoder" if to == "onnx" else "Weights of an encoder"
+    tail = "" if to == "onnx" else f", with the names of {to}"
+    checked = "" if difference is None else f" Its features differ from torch's by at most {difference:.1g}."
     bands = ", ".join(facts.band_names) or f"{facts.bands}, in the order of training"
+    levels = "values 0 to 255"
+    if facts.low:
+        ends = zip(facts.low, facts.high, strict=True)
+        levels = "numbers brought to 0 … 255 (" + ", ".join(f"{a:g} … {b:g}" for a, b in ends) + ")"
     rows = {
         "architecture": facts.arch,
         "method": facts.method,
         "features": facts.features,
         "bands": bands,
-        "input": f"{facts.size} x {facts.size} px, values 0 to 255, minus the mean, divided by the standard deviation",
+        "input": f"{facts.size} x {facts.size} px, {levels}, minus the mean, divided by the standard deviation",
         "mean": ", ".join(f"{v:g}" for v in facts.mean),
         "standard deviation": ", ".join(f"{v:g}" for v in facts.std),
+        "metres a pixel in training": "not known" if facts.gsd_m is None else f"{facts.gsd_m:g}",
+        "training data": facts.dataset_name or "not known",
+        "licence of the data": facts.licence or "not stated",
+        "attribution": facts.attribution or "none asked for",
         "data fingerprint": facts.dataset_fingerprint or "not known",
         "training checkpoint, sha256": facts.checkpoint_digest or "not known",
     }
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
     return (
-        f"# {out.name}\n\nWeights of an encoder without a classifier, with the names of {to}.\n\n"
-        f"| | |\n|---|---|\n{table}\n\n"
-        f"```python\n{imports}\n\n{recipe}\n"
-        f'net.load_state_dict({load}("{out.name}"))\nfeatures = net.eval()(images)  # [B, {facts.features}]\n```\n'
+        f"# {out.name}\n\n{names} without a classifier{tail}.{checked}\n\n"
+        f"| | |\n|---|---|\n{table}\n\n```python\n{loading}\n```\n"
     )

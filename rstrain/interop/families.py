@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-Target = Literal["torchvision", "timm"]
-"""Whose models our backbones can be exported for."""
+Target = Literal["torchvision", "timm", "onnx"]
+"""Whose models our backbones can be exported for; onnx is a graph of its own."""
 
 RESNET = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")
 VIT = ("cls_token", "pos_embed", "patch_embed", "blocks", "norm")

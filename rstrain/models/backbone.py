@@ -33,13 +33,14 @@ class Backbone(nn.Module):
         self.pool: Pool = "own"
         """`mean`: the feature is the mean of a ViT's patch tokens after the norm, whatever its own head takes."""
 
-    def forward(self, images: Tensor) -> Tensor:
-        """[B, bands, H, W], normalised -> [B, features]."""
+    def forward(self, images: Tensor, res: Tensor | None = None) -> Tensor:
+        """[B, bands, H, W], normalised -> [B, features]; a `gsd:` model may be told the resolution of each, [B]."""
+        told = (images,) if res is None else (images, res)
         if self.pool == "mean":
             net: Any = self.net
-            tokens: Tensor = net.forward_features(images)
+            tokens: Tensor = net.forward_features(*told)
             return tokens[:, net.num_prefix_tokens :].mean(1)
-        pooled: Tensor = self.net(images)
+        pooled: Tensor = self.net(*told)
         return pooled
 
     def pool_by(self, pool: Pool) -> None:

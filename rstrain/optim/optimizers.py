@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,13 +15,17 @@ from rstrain.optim.layers import layer_groups, layer_scales
 from shards.errors import ConfigError
 
 
-def build_optimizer(config: OptimConfig, module: nn.Module) -> torch.optim.Optimizer:
+def build_optimizer(
+    config: OptimConfig, module: nn.Module, factors: Mapping[str, float] | None = None
+) -> torch.optim.Optimizer:
     """An optimiser over the parameters of `module` that want a gradient.
+
+    `factors` multiply the rate of parameters by the beginning of their names; they have no part in layer-wise decay.
 
     Raises:
         ConfigError: nothing in `module` can be trained, or `layer_decay` meets a model without blocks to count.
     """
-    groups = _groups(config, module)
+    groups = _groups(config, module, factors or {})
     if not groups:
         raise ConfigError("no parameter of the model can be trained: all of them are frozen")
     match config.optimizer:
@@ -39,7 +45,7 @@ def build_optimizer(config: OptimConfig, module: nn.Module) -> torch.optim.Optim
             )
 
 
-def _groups(config: OptimConfig, module: nn.Module) -> list[dict[str, Any]]:
+def _groups(config: OptimConfig, module: nn.Module, factors: Mapping[str, float]) -> list[dict[str, Any]]:
     """Parameters that share a weight decay and a scale of the rate; one group where nothing sets them apart.
 
     The first has the highest rate: it is the one that is logged.
@@ -52,6 +58,11 @@ def _groups(config: OptimConfig, module: nn.Module) -> list[dict[str, Any]]:
         return sorted(groups, key=lambda group: -float(group["lr_scale"]))
     if config.layer_decay != 1.0:
         scales = layer_scales(module, config.layer_decay)
+    elif factors:
+        scales = {
+            name: math.prod(value for start, value in factors.items() if name.startswith(start))
+            for name, _ in module.named_parameters()
+        }
     shared: dict[tuple[float, bool], dict[str, Any]] = {}
     for name, p in module.named_parameters():
         if not p.requires_grad:

@@ -49,6 +49,11 @@ def exponential(lr: float, epoch: float, *, gamma: float) -> float:
     return float(lr * gamma ** math.floor(epoch))
 
 
+def polynomial(lr: float, at: float, total: float, *, power: float = 0.9, min_lr: float = 0.0) -> float:
+    """From `lr` to `min_lr` at `total` as (1 - at / total) ** power; past `total` it stays there (mmsegmentation's `poly`)."""
+    return float((lr - min_lr) * max(0.0, 1.0 - at / total) ** power + min_lr)
+
+
 def constant(lr: float, at: float, *, warmup: float = 0.0) -> float:
     """`lr`, after a linear rise from 0 over `warmup`."""
     return lr * at / warmup if at < warmup else lr

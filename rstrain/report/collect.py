@@ -12,6 +12,9 @@ from typing import Any
 from shards.errors import UserError
 from shards.index import Index
 
+_LARGEST = 4 << 20
+"""Bytes of a picture that the page takes in."""
+
 
 class ReportError(UserError):
     """A folder that is no run, or a report that cannot be written."""
@@ -28,6 +31,8 @@ class Run:
     metrics: list[dict[str, Any]]
     environment: dict[str, Any]
     scores: list[dict[str, Any]]
+    pictures: list[tuple[str, bytes]] = field(default_factory=list)
+    """Name and PNG of each picture beside the scores."""
     gaps: list[str] = field(default_factory=list)
     """What is missing or cannot be read, in plain words."""
 
@@ -67,6 +72,11 @@ def read_run(folder: Path) -> Run:
             run.scores.append(scores)
         elif scores is not None:
             run.gaps.append(f"evals/{path.name} is not a scores file")
+    for path in sorted((folder / "evals").glob("*.png")):
+        if path.stat().st_size > _LARGEST:
+            run.gaps.append(f"evals/{path.name} is larger than {_LARGEST >> 20} MiB")
+        else:
+            run.pictures.append((path.stem, path.read_bytes()))
     if not run.scores:
         run.gaps.append("no scores (rstrain eval … --checkpoint RUN)")
     if not (run.config or run.metrics or run.scores):

@@ -8,7 +8,14 @@ from html import escape
 from pathlib import Path
 
 from rstrain.report.collect import ReportError, Run, read_run
-from rstrain.report.sections import curves_section, data_section, gaps_section, runs_section, settings_section
+from rstrain.report.sections import (
+    curves_section,
+    data_section,
+    gaps_section,
+    pictures_section,
+    runs_section,
+    settings_section,
+)
 from rstrain.report.style import CSS, SHADES
 from rstrain.report.tables import classes_section, scores_section
 from shards.store import Store
@@ -43,6 +50,7 @@ def render(runs: Sequence[Run], title: str) -> str:
         scores_section(runs),
         curves_section(runs),
         classes_section(runs),
+        pictures_section(runs),
         data_section(runs),
         settings_section(runs),
         gaps_section(runs),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Sequence
 from html import escape
@@ -163,6 +164,19 @@ def _data_set(facts: DataFacts) -> str:
         ]
         out.append(f'<div class="grid2">{"".join(f"<div>{c}</div>" for c in charts)}</div>')
     return "".join(out)
+
+
+def pictures_section(runs: Sequence[Run]) -> str:
+    """What evaluations drew beside their scores."""
+    out = []
+    for run in runs:
+        for name, data in run.pictures:
+            title = f"{run.name}: {name.replace('.', ', ')}"
+            source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+            out.append(
+                f'<figure><img src="{source}" alt="{escape(title)}"><figcaption>{escape(title)}</figcaption></figure>'
+            )
+    return f"<h2>Pictures</h2>{''.join(out)}" if out else ""
 
 
 def settings_section(runs: Sequence[Run]) -> str:

@@ -26,6 +26,8 @@ th{color:var(--soft);font-weight:600}
 td.n,th.n{text-align:right;padding-right:16px;font-variant-numeric:tabular-nums;white-space:nowrap}
 td.best{font-weight:700}
 td small{display:block;color:var(--soft);font-weight:400}
+figure{margin:10px 0}img{max-width:100%;height:auto}figcaption{color:var(--soft);font-size:13.5px}
+.published{stroke:var(--soft);stroke-width:1.2;stroke-dasharray:4 3;fill:none}
 code{font:12.5px ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;overflow-wrap:anywhere}
 pre{background:var(--card);padding:12px;border-radius:6px;overflow-x:auto;font:12.5px/1.45 ui-monospace,Menlo,Consolas,monospace}
 details{margin:6px 0}summary{cursor:pointer}

@@ -169,11 +169,14 @@ def legend(names: Sequence[tuple[str, int]]) -> str:
     return f'<p class="legend">{"".join(out)}</p>'
 
 
-def bars(title: str, values: Sequence[Bar], *, width: int = 460) -> str:
-    """Horizontal bars in percent with their 95 % intervals; the axis begins at 0."""
+def bars(
+    title: str, values: Sequence[Bar], *, references: Sequence[tuple[str, float]] = (), width: int = 460
+) -> str:
+    """Horizontal bars in percent with their 95 % intervals; the axis begins at 0. `references` are dashed lines."""
     name_width, right, top, row = 158.0, 56.0, 26.0, 26.0
     height = top + row * len(values) + 24
-    high = max([1e-9, *(b.value for b in values), *(b.high for b in values if b.high is not None)])
+    tops = [*(b.value for b in values), *(b.high for b in values if b.high is not None)]
+    high = max([1e-9, *tops, *(value for _, value in references)])
     top_value = min(100.0, high * 1.04) if high <= 100 else high
 
     def px(value: float) -> float:
@@ -201,6 +204,10 @@ def bars(title: str, values: Sequence[Bar], *, width: int = 460) -> str:
                 f'M{px(bar.low):.1f} {y + 9:.1f}v8M{px(bar.high):.1f} {y + 9:.1f}v8"/>'
             )
         out.append(text(px(end) + 6, y + 17, f"{bar.value:.1f}", css="value"))
+    for name, value in references:
+        tip = escape(f"published, {name}: {value:.2f} %")
+        line = f"M{px(value):.1f} {top:g}V{height - 20:.1f}"
+        out.append(f'<path class="published" d="{line}"><title>{tip}</title></path>')
     return "".join([*out, "</svg>"])
 
 

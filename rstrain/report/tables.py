@@ -9,10 +9,18 @@ from typing import Any
 
 from rstrain.report.collect import Run
 from rstrain.report.grids import class_dots, confusion, mark_legend
+from rstrain.report.published import published
 from rstrain.report.sections import table
 from rstrain.report.svg import GREY, Bar, bars, palette
 
 _VOTED = "temporal_"
+_LEAD = (
+    "top1_percent",
+    "temporal_top1_percent",
+    "micro_ap_percent",
+    "accuracy_percent",
+    "scales_mean_top1_percent",
+)
 
 
 @dataclass(frozen=True)
@@ -96,15 +104,64 @@ def scores_section(runs: Sequence[Run]) -> str:
             f"<code>{escape(fingerprint[:12])}</code>)</span></h3>"
         )
         out.append(_table(group))
-        lead = [k for k in ("top1_percent", "temporal_top1_percent") if k in first["outcome"]["scores"]]
+        lead = [k for k in _LEAD if k in first["outcome"]["scores"]]
         for key in lead or list(first["outcome"]["scores"])[:1]:
             values = [e.bar(key) for e in group if key in e.values]
-            charts.append(bars(f"{task}: {title_of(key)}, percent ({data}, {split})", values))
+            known = published(task, data, _classes(first), key)
+            lines = [(row.model, row.value) for row in known]
+            title = f"{task}: {title_of(key)}, percent ({data}, {split})"
+            charts.append(bars(title, values, references=lines))
+        out.append(_published(task, data, first))
+        out.append(_shared(group))
     out.append(f'<div class="grid2">{"".join(f"<div>{c}</div>" for c in charts)}</div>')
     out.append(
         '<p class="note">Whiskers: 95 % bootstrap intervals over test places. Bold: best of a column.</p>'
     )
     return "".join(out)
+
+
+def _classes(scores: dict[str, Any]) -> int | None:
+    names = scores["data"].get("classes")
+    return len(names) if isinstance(names, list) else None
+
+
+def _published(task: str, data: str, scores: dict[str, Any]) -> str:
+    """Numbers of others for the same task and data."""
+    keys = scores["outcome"]["scores"]
+    found = [(key, row) for key in keys for row in published(task, data, _classes(scores), key)]
+    if not found:
+        return ""
+    rows = [
+        [
+            escape(row.model),
+            title_of(key),
+            f"{row.value:.2f}",
+            row.certainty,
+            escape(row.source + (f"; {row.note}" if row.note else "")),
+        ]
+        for key, row in found
+    ]
+    note = (
+        "Dashed lines: made by others, with other code and often another protocol. C: read in the paper; I: inferred; M: "
+        "from memory or second hand."
+    )
+    head = ("published", "score", "percent", "certainty", "source")
+    return (
+        f"<details><summary>Published numbers ({len(rows)})</summary>{table(head, rows, numeric={2})}"
+        f'<p class="note">{note}</p></details>'
+    )
+
+
+def _shared(group: Sequence[Entry]) -> str:
+    """What the test split shares with the pretraining data, where that was asked."""
+    rows = [
+        f"<li>{escape(e.name)}, learnt from {escape(str(found.get('name')))}: {escape(str(found.get('summary')))}</li>"
+        for e in group
+        if isinstance(found := e.scores.get("leakage"), dict)
+    ]
+    if not rows:
+        return ""
+    return f'<p class="note">Shared with the pretraining data:</p><ul class="note">{"".join(rows)}</ul>'
 
 
 def title_of(key: str) -> str:

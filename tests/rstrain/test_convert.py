@@ -315,10 +315,14 @@ def test_a_resnet50_of_ours_goes_out_and_back(tmp_path: Path) -> None:
             torch.testing.assert_close(net(images), expected)
     card = done.card.read_text()
     assert "moco" in card and "torchvision.models.get_model" in card
-    convert(done.out, tmp_path / "back.safetensors", family="torchvision")
-    back, facts = load_backbone(tmp_path / "back.safetensors")
-    assert facts.arch == "resnet50"
-    assert all(torch.equal(t, state[name]) for name, t in back.net.state_dict().items())
+    convert(tmp_path / "plain.pth", tmp_path / "back.safetensors", family="torchvision")
+    for copy, method in (
+        ("back", "torchvision"),
+        ("plain", "moco"),
+    ):  # the header of ours goes with the weights
+        back, facts = load_backbone(tmp_path / f"{copy}.safetensors")
+        assert (facts.arch, facts.method) == ("resnet50", method)
+        assert all(torch.equal(t, state[name]) for name, t in back.net.state_dict().items())
 
 
 def test_export_refuses_what_others_do_not_have(tmp_path: Path) -> None:

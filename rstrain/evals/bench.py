@@ -1,0 +1,100 @@
+"""What dense evaluations are given: a backbone to be trained, and two splits with boxes or masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rstrain import distributed
+from rstrain.data.batch import mean_std
+from rstrain.data.reading import complete
+from rstrain.dense.body import Norm
+from rstrain.evals.dense_config import DenseConfig
+from rstrain.evals.subject import read_as_trained
+from rstrain.interop.backbone import RANDOM, BackboneFacts, load_backbone
+from rstrain.models.backbone import Backbone
+from shards.errors import ConfigError, ShardError
+from shards.index import Index
+
+
+@dataclass
+class Bench:
+    """Checked before the first pixel is read."""
+
+    backbone: Backbone
+    facts: BackboneFacts
+    train: Index
+    test: Index
+    test_split: str
+    classes: list[str]
+    device: torch.device
+    norm: Norm
+    side: int
+    """Side of what the network is trained on where a task cuts squares, pixels."""
+
+
+def open_bench(config: DenseConfig, device: torch.device, seed: int, member: str) -> Bench:
+    """The splits that have a target `member`, and the backbone that fits them.
+
+    Raises:
+        ShardError: no such target or split.
+        ConfigError: a checkpoint that does not fit.
+    """
+    index = Index.open(config.data)
+    target = next((t for t in index.info.targets if t.member == member), None)
+    if target is None:
+        known = ", ".join(t.member for t in index.info.targets) or "none"
+        raise ShardError(
+            f"{index.store}: has no target {member}, which this evaluation is scored against; its targets: {known}"
+        )
+    known_splits = sorted({str(s) for s in index.table["split"].to_pylist() if s is not None})
+    test = config.test_split or next((name for name in ("test", "val") if name in known_splits), None)
+    if test is None:
+        raise ShardError(
+            f"{index.store}: has neither a split 'test' nor 'val'; it has {', '.join(known_splits)}: choose with --test-split"
+        )
+    if test == config.train_split:
+        raise ConfigError(f"train and test split are both {test!r}: the scores would mean nothing")
+    parts = [index.where(split=name) for name in (config.train_split, test)]
+    bands = len(complete(index).reading.bands)
+    backbone, facts = load_backbone(
+        config.checkpoint,
+        arch=config.arch,
+        bands=bands,
+        size=config.size if config.checkpoint == RANDOM else None,
+        stem=config.stem,
+        seed=seed,
+        device="cpu",
+    )
+    if config.checkpoint == RANDOM:
+        parts = [complete(part) for part in parts]
+        mean, std = mean_std(index.info, reading=parts[0].reading)
+        facts = facts.model_copy(update={"mean": mean, "std": std})
+    else:
+        parts = [read_as_trained(part, facts) for part in parts]
+        bands = len(parts[0].reading.bands)
+    if facts.bands != bands:
+        raise ConfigError(
+            f"{config.checkpoint}: takes {facts.bands} bands, but {config.data} has {bands}: evaluate on data with the "
+            "bands it was trained on"
+        )
+    norm: Norm = config.norm if config.norm != "auto" else "train" if config.checkpoint == RANDOM else "eval"
+    train, scored = parts
+    side = config.size or facts.size
+    return Bench(backbone, facts, train, scored, test, list(target.classes), device, norm, side)
+
+
+def joined(table: NDArray[np.float64], device: torch.device) -> NDArray[np.float64]:
+    """Rows [N, K] of all ranks, those of the first rank first; N may differ."""
+    if distributed.world_size() == 1:
+        return table
+    counts = distributed.gather(torch.tensor([len(table)], device=device))
+    padded = torch.zeros((int(counts.max()), table.shape[1]), dtype=torch.float64, device=device)
+    padded[: len(table)] = torch.from_numpy(table).to(device)
+    whole: Tensor = distributed.gather(padded).cpu()
+    parts = torch.split(whole, len(padded))
+    return np.concatenate([part[: int(n)].numpy() for part, n in zip(parts, counts, strict=True)])

@@ -1,0 +1,114 @@
+"""Change between two dates: a decoder on the differences of a (frozen) encoder's maps, F1 of the whole split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rstrain import distributed
+from rstrain.data.workers import read_ahead
+from rstrain.dense.change import ChangeNet
+from rstrain.dense.loop import fit, steps_of
+from rstrain.dense.masks import Cropping, MaskBatch, MaskReader, MaskSteps
+from rstrain.dense.predict import as_images, whole, windows
+from rstrain.evals.bench import Bench
+from rstrain.evals.dense_config import ChangeConfig
+from rstrain.evals.pixels import Counts, batch_means, f1_of, interval, ious
+from rstrain.evals.scores import Outcome
+from rstrain.evals.segment import Predict, confusions, draw, percent, tensors
+from rstrain.models.init import seeded
+from rstrain.models.sync_norm import sync_batch_norms
+from shards.errors import ShardError
+from shards.targets import IGNORE
+
+
+def change(config: ChangeConfig, bench: Bench, seed: int, sheet: Path | None) -> Outcome:
+    """Train and score; pictures go to `sheet`."""
+    if len(bench.classes) != 2:
+        raise ShardError(
+            f"{bench.test.store}: its masks have {len(bench.classes)} classes ({', '.join(bench.classes)}); change needs two"
+        )
+    model = train(config, bench, seed)
+    predict = predictor(config, model, bench.side)
+    reader = MaskReader(bench.test, dates=2, classes=2)
+    counts = confusions(bench, reader, predict, batch=config.batch, workers=config.workers, amp=config.amp)
+    if sheet is not None and config.pictures and distributed.is_main():
+        draw(bench, reader, predict, config.pictures, sheet)
+    return outcome_of(config, counts, reader, seed)
+
+
+def train(config: ChangeConfig, bench: Bench, seed: int) -> ChangeNet:
+    """A trained network in evaluation mode; with `trainable` 0 the encoder is as it was, to the last bit."""
+    reader = MaskReader(bench.train, dates=2, classes=2)
+    with seeded(seed):
+        model = ChangeNet(bench.backbone, norm=bench.norm, trainable=config.trainable).to(bench.device)
+    sync_batch_norms(model)
+    rank, world = distributed.rank(), distributed.world_size()
+    steps = MaskSteps(config, Cropping(bench.side), reader, seed=seed, rank=rank, world=world)
+    count = len(reader.rows)
+
+    def loss_of(module: nn.Module, batch: MaskBatch) -> dict[str, Tensor]:
+        before, after = as_images(tensors(batch), bench.facts.mean, bench.facts.std, bench.device)
+        truth = torch.from_numpy(batch.masks).to(bench.device)
+        return {"loss": change_loss(module(before, after), truth, config.positive_weight)}
+
+    fit(
+        model,
+        read_ahead(steps, 0, steps_of(config, count), workers=config.workers),
+        loss_of,
+        config=config,
+        images=count,
+        seed=seed,
+        device=bench.device,
+        title=f"change, seed {seed}",
+    )
+    return model
+
+
+def change_loss(logits: Tensor, truth: Tensor, positive_weight: float) -> Tensor:
+    """Binary cross-entropy of logits [B, H, W], mean over the pixels of all ranks that count."""
+    known = truth != IGNORE
+    count = distributed.mean(known.sum().float()).clamp(min=1.0)
+    wanted = (truth == 1).float()
+    weight = known * (1 + (positive_weight - 1) * wanted)
+    return F.binary_cross_entropy_with_logits(logits.float(), wanted, weight, reduction="sum") / count
+
+
+def predictor(config: ChangeConfig, model: ChangeNet, side: int) -> Predict:
+    """1 where the probability reaches the threshold."""
+
+    def forward(images: Sequence[Tensor]) -> Tensor:
+        logits: Tensor = model(*images)
+        return logits[:, None]
+
+    def predict(images: Sequence[Tensor]) -> Tensor:
+        cut = model.body.kind == "vit"
+        logits = windows(forward, images, side) if cut else whole(forward, images)
+        return (logits[:, 0].float().sigmoid() >= config.threshold).long()
+
+    return predict
+
+
+def outcome_of(config: ChangeConfig, counts: Counts, reader: MaskReader, seed: int) -> Outcome:
+    """Precision, recall and F1 of change, pooled over all pixels, and as the authors averaged them."""
+    total = counts.sum(axis=0)
+    pooled = dict(zip(("precision", "recall", "f1"), f1_of(total), strict=True))
+    compat = batch_means(counts, config.compat_batch, seed=seed)
+    scores = {f"{name}_percent": percent(value) for name, value in pooled.items()}
+    scores["iou_percent"] = percent(max(0.0, float(ious(total)[1])) if total[1].sum() else 0.0)
+    scores |= {f"batch_mean_{name}_percent": percent(value) for name, value in compat.items()}
+    low, high = interval(counts, reader.rows, lambda c: f1_of(c)[2], seed=seed)
+    share = total[1].sum() / max(1, total.sum())
+    return Outcome(
+        scores=scores,
+        intervals={"f1_percent": (percent(low), percent(high))},
+        confusion=tuple(map(tuple, total.tolist())),
+        details={
+            "changed_percent": percent(share),
+            "f1_of_all_changed_percent": percent(2 * share / (1 + share)),
+        },
+    )
