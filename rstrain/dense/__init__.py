@@ -1,0 +1,1 @@
+"""Networks that say something of every part of an image: detectors, segmenters, change."""
