@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipelines.geography_aware import GeographyAware
+from pipelines.geoimagenet import GeoImageNet
 from pipelines.gersp import GeRSP
 from pipelines.quickstart import Quickstart
 from pipelines.scale_mae import ScaleMAE
@@ -13,6 +14,7 @@ from pipelines.stage import Pipeline
 PIPELINES: dict[str, type[Pipeline]] = {
     "quickstart": Quickstart,
     "geography-aware": GeographyAware,
+    "geoimagenet": GeoImageNet,
     "seco": SeCo,
     "sn7-vicreg": Sn7Vicreg,
     "scale-mae": ScaleMAE,

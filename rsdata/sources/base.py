@@ -132,6 +132,10 @@ class Source(Config):
         """Licence of the imagery."""
         return self.licence
 
+    def set_attribution(self) -> str:
+        """What the imagery is, and where it comes from."""
+        return f"{self.title}; {self.url}"
+
     def set_members(self) -> list[Member] | None:
         """Members of a view where it has one for each resolution, finest first; None: one, as the views say."""
         return None

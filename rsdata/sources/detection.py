@@ -75,6 +75,10 @@ class Detection(Dense):
         """Licence of the preset; a folder alone does not tell."""
         return DETECTION[self.preset].licence if self.preset else "unknown"
 
+    def set_attribution(self) -> str:
+        """Name and page of the preset."""
+        return f"{self.preset}; {DETECTION[self.preset].url}" if self.preset else super().set_attribution()
+
     def set_targets(self, classes: list[str]) -> list[Target]:
         """The boxes."""
         from shards.dataset import Target

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from rsdata.sources.base import Fetched, FetchError, Item, Listing, Source
-from shards.errors import ConfigError
 
 if TYPE_CHECKING:
     from rsdata.flickr.ids import Photo
@@ -145,6 +144,7 @@ class GeoImageNet(Source):
         Raises:
             ConfigError: the list or the names cannot be read, or what is asked for is not in them.
         """
+        from rsdata.flickr.choose import shuffled
         from rsdata.flickr.lists import read_names, read_photos
 
         names = read_names(self.class_names) if self.class_names is not None else {}
@@ -153,7 +153,7 @@ class GeoImageNet(Source):
         items: list[Item] = []
         reserves: list[tuple[int, Item]] = []
         for label, wnid in enumerate(wnids):
-            chosen = self._drawn(found.photos[wnid])
+            chosen = shuffled(found.photos[wnid], self.seed)
             made = [self._item(photo, found.urls[photo.id], wnid, label, names) for photo in chosen]
             wanted = self.images_per_class or len(made)
             items += made[:wanted]
@@ -253,41 +253,16 @@ class GeoImageNet(Source):
 
     def _wnids(self, names: dict[str, str]) -> list[str]:
         """The classes, sorted."""
-        from rsdata.flickr.lists import WNID, count_photos
+        from rsdata.flickr.choose import drawn_classes, named_classes
+        from rsdata.flickr.lists import count_photos
 
         if self.classes:
-            owners: dict[str, list[str]] = {}
-            for wnid, name in names.items():
-                owners.setdefault(name, []).append(wnid)
-            chosen = {
-                text if WNID.match(text) else _only(text, owners.get(text, []), names)
-                for text in self.classes
-            }
-            return sorted(chosen)
+            return named_classes(self.classes, names)
         counts = count_photos(self.urls)
         if self.draw_classes is None:
             return [wnid for wnid, count in counts.items() if count]
         least = self.min_urls or int((self.images_per_class or 0) / _SURPLUS) + 1
-        enough = [wnid for wnid, count in counts.items() if count >= least]
-        if len(enough) < self.draw_classes:
-            raise ConfigError(
-                f"{self.urls}: {len(enough):,} classes have {least:,} photos or more, --draw-classes {self.draw_classes}; "
-                "ask for fewer classes, fewer --images-per-class or less --min-urls"
-            )
-        from shards.random import stream, uniform
-
-        place = uniform(stream("geoimagenet/class"), self.seed, [int(w[1:]) for w in enough], count=1)[:, 0]
-        drawn = sorted(zip(place.tolist(), enough, strict=True))[: self.draw_classes]
-        return sorted(wnid for _, wnid in drawn)
-
-    def _drawn(self, photos: list[Photo]) -> list[Photo]:
-        """Photos in the order in which they are taken: a function of seed and id, so a longer plan holds the shorter."""
-        from shards.random import stream, uniform
-
-        if not photos:
-            return []
-        place = uniform(stream("geoimagenet/photo"), self.seed, [p.id for p in photos], count=1)[:, 0]
-        return [photo for _, photo in sorted(zip(place.tolist(), photos, strict=True))]
+        return drawn_classes(self.urls, counts, self.draw_classes, least, self.seed)
 
     def _item(self, photo: Photo, url: str, wnid: str, label: int, names: dict[str, str]) -> Item:
         from shards.random import stream, uniform
@@ -304,16 +279,6 @@ class GeoImageNet(Source):
             group=wnid,
             facts=names.get(wnid, ""),
         )
-
-
-def _only(name: str, wnids: list[str], names: dict[str, str]) -> str:
-    """The one wnid of a name."""
-    if len(wnids) == 1:
-        return wnids[0]
-    if wnids:
-        raise ConfigError(f"classes: {name!r} is the name of {', '.join(wnids)}; give one of these ids")
-    why = "is not in --class-names" if names else "is no wnid, and names need --class-names"
-    raise ConfigError(f"classes: {name!r} {why}; give a wnid such as n01440764")
 
 
 def _check_size(image: Image) -> None:

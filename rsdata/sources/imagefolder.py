@@ -52,9 +52,7 @@ class ImageFolder(Rooted):
     title: ClassVar[str] = "images in one folder a class"
     url: ClassVar[str] = "a folder or an archive"
     extra_columns: ClassVar[dict[str, str]] = {"class_name": "string"}
-    where: ClassVar[frozenset[str]] = frozenset(
-        {"root", "classes", "split_file"}
-    )  # what they say is in the plan
+    where: ClassVar[frozenset[str]] = Rooted.where | {"classes", "split_file"}  # what they say is in the plan
 
     @model_validator(mode="after")
     def _leaves_train(self) -> Self:
@@ -77,6 +75,10 @@ class ImageFolder(Rooted):
     def set_licence(self) -> str:
         """Licence of the preset; a folder alone does not tell."""
         return PRESETS[self.preset].licence if self.preset else "unknown"
+
+    def set_attribution(self) -> str:
+        """Name and page of the preset."""
+        return f"{self.preset}; {PRESETS[self.preset].url}" if self.preset else super().set_attribution()
 
     def set_members(self) -> list[Member] | None:
         """Of the preset with all bands of Sentinel-2; the others are pictures."""

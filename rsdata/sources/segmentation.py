@@ -83,6 +83,10 @@ class Segmentation(Dense):
         """Licence of the preset; a folder alone does not tell."""
         return SEGMENTATION[self.preset].licence if self.preset else "unknown"
 
+    def set_attribution(self) -> str:
+        """Name and page of the preset."""
+        return f"{self.preset}; {SEGMENTATION[self.preset].url}" if self.preset else super().set_attribution()
+
     def set_targets(self, classes: list[str]) -> list[Target]:
         """The mask."""
         from shards.dataset import Target

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -140,3 +141,15 @@ def test_one_flag_with_two_meanings_cannot_be_registered() -> None:
 
     with pytest.raises(AssertionError, match="--momentum would mean"):
         console.configured(console.app("A program."), "run", Run)(lambda config: None)
+
+
+def test_progress_of_bytes_has_sizes_rate_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.progress("fetch a.zip", None, console.BYTES) as shown:
+        shown.expect(4_000_000)
+        shown.advance(1_000_000)
+        time.sleep(0.01)
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"fetch a\.zip: 1\.0 MB of 4\.0 MB, [\d.,]+ MB/s, \d+ s left\n", said)
+    with console.progress("build", 10, "items", 8) as shown:
+        shown.advance(2)
+    assert re.fullmatch(r"build: 10/10 items, [\d.,]+/s\n", capsys.readouterr().err)
