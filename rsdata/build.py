@@ -1,4 +1,4 @@
-"""Build: carry a plan out, go on after any interruption, say what is done, try failures again."""
+"""Build: carry a plan out, go on after any interruption, try failures again."""
 
 from __future__ import annotations
 
@@ -7,85 +7,23 @@ import json
 import os
 import socket
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rsdata.engines import run_tasks
-from rsdata.finish import finish, read_failures
+from rsdata.finish import finish
 from rsdata.plan import Plan
-from rsdata.task import FOLDER, Task, marker_name, read_task
+from rsdata.status import DATASET, Status, finished, status, tasks_of
+from rsdata.task import FOLDER, Task, marker_name, read_task, usable
 from shards.console import progress, say
-from shards.dataset import DatasetInfo, read_info
 from shards.errors import ConfigError, ShardError
-from shards.failures import Failure, FailureClass
+from shards.failures import FailureClass
 from shards.store import Store
 
-DATASET = "dataset.json"
 _LOCK = f"{FOLDER}/.lock"
-LISTED = 5
-"""Failures that a report names."""
-
-
-@dataclass(frozen=True)
-class Status:
-    """How far a folder is; the answer of `build`, `retry` and `status`."""
-
-    out: str
-    name: str
-    finished: bool
-    items: int
-    reserves: int
-    """Planned, to stand in for items that the archive does not have."""
-    reserves_tried: int
-    shards: int
-    shards_done: int
-    samples: int
-    views: int
-    bytes: int
-    failed: dict[str, int]
-    """Failures of each class; each failed view of a place counts."""
-    first_failures: list[dict[str, Any]]
-    fingerprint: str | None
-    seconds: float | None = None
-    """Of this build; None where nothing was left to do."""
-
-    @property
-    def failures(self) -> int:
-        """Failures of any class."""
-        return sum(self.failed.values())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
-
-    def summary(self) -> str:
-        """A few lines for people; the last names the next step."""
-        state = "finished" if self.finished else f"{self.shards_done:,} of {self.shards:,} shards done"
-        lines = [
-            f"{self.out}: {state}: {self.samples:,} samples, {self.views:,} views, {self.bytes / 1e6:,.1f} MB "
-            f"of {self.items:,} planned items"
-        ]
-        if self.reserves:
-            lines[0] += f", {self.reserves_tried:,} of {self.reserves:,} reserves tried"
-        if self.seconds:
-            lines[0] += f", {self.seconds:,.1f} s"
-        if self.failures:
-            kinds = ", ".join(f"{count:,} {kind}" for kind, count in self.failed.items())
-            lines.append(f"failed: {kinds}")
-            lines += [f"  {f['item']}: {f['class']}: {f['reason']}" for f in self.first_failures]
-            if self.failures > len(self.first_failures):
-                lines.append(f"  … all of them: rsdata status {self.out} --all")
-        if self.shards_done == self.shards and self.failed.get(FailureClass.TRANSIENT):
-            lines.append(f"next: rsdata retry {self.out}")
-        elif not self.finished:
-            lines.append(f"next: rsdata build {self.out}")
-        else:
-            lines.append(f"next: rsdata verify {self.out}")
-        return "\n".join(lines)
 
 
 def build(
@@ -94,6 +32,8 @@ def build(
     workers: int | None = None,
     engine: str = "local",
     address: str | None = None,
+    submit: bool = False,
+    sbatch: Sequence[str] = (),
     limit: int | None = None,
 ) -> Status:
     """Make every shard of a plan that is not there yet, then finish the set.
@@ -102,23 +42,28 @@ def build(
 
     Args:
         out: folder or URL with plan.parquet.
-        workers: processes; None is one a core, 0 runs in this process.
-        engine: `local`.
-        address: of a scheduler, for engines that have one.
+        workers: processes; None is one a core, 0 runs in this process. Of slurm: array elements at once.
+        engine: `local`; `dask`; `slurm`, which leaves the shards to jobs and answers at once.
+        address: of the scheduler of dask.
+        submit: slurm: submit the jobs, not only write them.
+        sbatch: slurm: options of sbatch.
         limit: make only the shards that hold the first `limit` items and leave the set unfinished.
 
     Raises:
         UserError: no plan, another build is at work here, a full disk, or all items failed.
     """
+    if submit and engine != "slurm":
+        raise ConfigError(f"--submit is of --engine slurm, not of {engine}: leave it out")
     store = Store.of(out)
     plan = Plan.open(store)
     with _alone(store):
-        if _finished(plan) is not None:
+        if finished(plan) is not None:
             return status(store)
         start = time.monotonic()
-        tasks = _tasks(plan)
+        tasks = tasks_of(plan)
         wanted = _first(plan, limit)
-        missing = [k for k in wanted if not _usable(store, tasks[k])]
+        missing = [k for k in wanted if not usable(store, tasks[k])]
+        later = None
         if missing:
             plan.source().ready()
             store.remove(DATASET)
@@ -128,66 +73,66 @@ def build(
             try:
                 total = sum(counts[k] for k in wanted)
                 with progress(f"build {plan.info.name}", total, "items", behind) as shown:
-                    run_tasks(
+                    later = run_tasks(
                         store,
                         missing,
                         engine=engine,
                         workers=workers,
                         address=address,
+                        sbatch=sbatch,
                         on_progress=lambda items: shown.advance(behind + items - shown.done),
                     )
             finally:
                 _sweep(store)
-        done = [task for task in _tasks(plan) if task is not None and task.done]
+        done = [task for task in tasks_of(plan) if task is not None and task.done]
         if len(done) == len(plan.info.shards):
             finish(plan, done)
-        return status(store, seconds=time.monotonic() - start)
+        report = status(store, seconds=time.monotonic() - start)
+    if later is not None and submit:
+        from rsdata.engines.slurm import submit as submit_jobs
+
+        later = submit_jobs(store)
+    return replace(report, next=later)
 
 
-def status(out: str | Path | Store, *, listed: int | None = LISTED, seconds: float | None = None) -> Status:
-    """What is done, left and failed; changes nothing.
+def run_task(out: str | Path, k: int, *, of: int | None = None, workers: int | None = None) -> dict[str, Any]:
+    """Make one shard of a plan, or every `of`th from it on; those that are there are left.
+
+    Any number of these may be at work in a folder at once, but no build beside them.
 
     Args:
         out: folder or URL with plan.parquet.
-        listed: failures to read at the most; None reads all.
-        seconds: that a build took, for its report.
+        k: number of the shard, from 0.
+        of: step to the next one; None is this one alone.
+        workers: processes; None is one a core.
+
+    Returns:
+        `shards`: numbers of those asked for; `made`: of those made now; `items` and `failed` of all of them.
 
     Raises:
-        ConfigError: the folder has no plan.
+        UserError: there is no such shard; as `build`.
     """
     store = Store.of(out)
     plan = Plan.open(store)
-    info = _finished(plan)
-    tasks = _tasks(plan)
-    done = [k for k, task in enumerate(tasks) if task is not None and task.done]
-    made = [task.shard for task in tasks if task and task.done and task.shard is not None]
-    failed: Counter[str] = Counter()
-    for task in tasks:
-        failed.update(task.failed if task and task.done else {})
-    first: list[Failure] = []
-    for k in done:
-        if listed is not None and len(first) >= listed:
-            break
-        task = tasks[k]
-        first += read_failures(store, [k]) if task and task.failed else []
-    shards = info.shards if info else made
-    return Status(
-        out=str(store),
-        name=plan.info.name,
-        finished=info is not None,
-        items=plan.info.items,
-        reserves=plan.info.reserves,
-        reserves_tried=sum(task.reserves for task in tasks if task and task.done),
-        shards=len(plan.info.shards),
-        shards_done=len(done),
-        samples=sum(shard.samples for shard in shards),
-        views=sum(shard.views for shard in shards),
-        bytes=sum(shard.bytes for shard in shards),
-        failed=dict(sorted(failed.items())),
-        first_failures=[{"item": f.item, "class": str(f.kind), "reason": f.reason} for f in first[:listed]],
-        fingerprint=info.fingerprint if info else None,
-        seconds=seconds,
-    )
+    count = len(plan.info.shards)
+    if not 0 <= k < count or (of is not None and of <= k):
+        most = f"; with --of {of} it is below that" if of is not None and of <= k < count else ""
+        raise ConfigError(f"task {k}: {store} has the shards 0 to {count - 1:,}{most}")
+    wanted = range(k, count, of) if of else range(k, k + 1)
+    digest = plan.info.plan_digest
+    with _alone(store, among_tasks=True):
+        missing = [j for j in wanted if not usable(store, read_task(store, j, digest))]
+        if missing:
+            plan.source().ready()
+            run_tasks(store, missing, workers=workers)
+    done = [task for j in wanted if (task := read_task(store, j, digest)) is not None]
+    return {
+        "out": str(store),
+        "shards": list(wanted),
+        "made": missing,
+        "items": sum(plan.info.shards[j].items for j in wanted),
+        "failed": sum(sum(task.failed.values()) for task in done),
+    }
 
 
 def retry(
@@ -197,6 +142,8 @@ def retry(
     workers: int | None = None,
     engine: str = "local",
     address: str | None = None,
+    submit: bool = False,
+    sbatch: Sequence[str] = (),
 ) -> Status:
     """Make the shards with transient failures again (with `all`: with any failure), and what is missing.
 
@@ -206,7 +153,7 @@ def retry(
     store = Store.of(out)
     plan = Plan.open(store)
     with _alone(store):
-        tasks = _tasks(plan)
+        tasks = tasks_of(plan)
         again = [
             (k, task)
             for k, task in enumerate(tasks)
@@ -224,43 +171,7 @@ def retry(
         say(
             f"{store}: none of {left:,} failures is transient; to try all of them: rsdata retry {store} --all"
         )
-    return build(out, workers=workers, engine=engine, address=address)
-
-
-def _tasks(plan: Plan) -> list[Task | None]:
-    """The marker of each task."""
-    there = set(plan.store.names(FOLDER))
-    return [
-        read_task(plan.store, k, plan.info.plan_digest) if marker_name(k).rsplit("/", 1)[1] in there else None
-        for k in range(len(plan.info.shards))
-    ]
-
-
-def _usable(store: Store, task: Task | None) -> bool:
-    """Whether a task is done and its tar still lies there with its size."""
-    if task is None or not task.done:
-        return False
-    shard = task.shard
-    return shard is None or (store.exists(shard.name) and store.size(shard.name) == shard.bytes)
-
-
-def _finished(plan: Plan) -> DatasetInfo | None:
-    """dataset.json, where it is there and all its tars are.
-
-    Raises:
-        ShardError: it was made from another plan.
-    """
-    store = plan.store
-    if not store.exists(DATASET):
-        return None
-    info = read_info(store)
-    if info.plan_digest != plan.info.plan_digest:
-        raise ShardError(
-            f"{store}: {DATASET} was not made from this {plan.store.path('plan.parquet')}\n"
-            "  One of the two was copied here; plan into an empty folder."
-        )
-    whole = all(store.exists(s.name) and store.size(s.name) == s.bytes for s in info.shards)
-    return info if whole else None
+    return build(out, workers=workers, engine=engine, address=address, submit=submit, sbatch=sbatch)
 
 
 def _first(plan: Plan, limit: int | None) -> list[int]:
@@ -279,8 +190,10 @@ def _sweep(store: Store) -> None:
 
 
 @contextmanager
-def _alone(store: Store) -> Iterator[None]:
+def _alone(store: Store, *, among_tasks: bool = False) -> Iterator[None]:
     """Hold the folder's lock; an object store has none, there the user must see to it.
+
+    `among_tasks` is alone among other `run_task`s: it keeps builds out and is kept out by them.
 
     Raises:
         ConfigError: another build is at work.
@@ -296,13 +209,16 @@ def _alone(store: Store) -> Iterator[None]:
         raise ShardError(f"{store}: cannot be written ({error.strerror}); choose another folder") from None
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if among_tasks else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError:
             file.seek(0)
             who = file.read().strip() or "another process"
             raise ConfigError(
                 f"{store}: another build is at work here ({who}); wait for it, or stop it and run this again"
             ) from None
+        if among_tasks:
+            yield
+            return
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()

@@ -60,6 +60,11 @@ def failures_name(k: int) -> str:
     return f"{FOLDER}/{k:06d}.failures.parquet"
 
 
+def mark_name(k: int) -> str:
+    """File with the position of the item under work, where a task is made with care for its workers."""
+    return f"{FOLDER}/{k:06d}.at"
+
+
 def read_task(store: Store, k: int, digest: str) -> Task | None:
     """The marker of task `k`; None where there is none, or where it is of another plan."""
     name = marker_name(k)
@@ -71,6 +76,14 @@ def read_task(store: Store, k: int, digest: str) -> Task | None:
         raise ShardError(f"{store.path(name)}: is damaged; remove it and run: rsdata build {store}") from None
     task = Task.build(store.path(name), **values)
     return task if task.plan == digest else None
+
+
+def usable(store: Store, task: Task | None) -> bool:
+    """Whether a task is done and its tar still lies there with its size."""
+    if task is None or not task.done:
+        return False
+    shard = task.shard
+    return shard is None or (store.exists(shard.name) and store.size(shard.name) == shard.bytes)
 
 
 def run_task(

@@ -14,8 +14,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,17 +55,11 @@ def run(
         UserError: what a task raised as a user's fault (a full disk, say).
         EngineError: a bug in a task, with its traceback, or workers that cannot live.
     """
-    state = _Run(out, deque(tasks), entry)
+    team = Team(entry)
     try:
-        for _ in range(min(workers, len(tasks))):
-            state.start()
-        while state.workers:
-            for key, _ in state.selector.select():
-                state.listen(key.data)
-            on_progress(state.behind + sum(max(0, worker.at) for worker in state.workers))
-            time.sleep(_GATHER_S)
+        team.work(out, tasks, workers=workers, on_progress=on_progress)
     finally:
-        state.stop()
+        team.stop()
 
 
 @dataclass(eq=False)
@@ -78,22 +72,69 @@ class _Worker:
 
 
 @dataclass
-class _Run:
-    out: str
-    left: deque[int]
+class Team:
+    """Worker processes, kept from one piece of work to the next, and whoever replaces those that die."""
+
     entry: str
+    scheduler: str | None = None
+    """Address of the scheduler that counts the calls of all hosts; None: this host counts its own."""
     workers: list[_Worker] = field(default_factory=list)
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+    out: str = ""
+    left: deque[int] = field(default_factory=deque)
     deaths: Counter[tuple[int, int]] = field(default_factory=Counter)
-    skip: dict[int, dict[int, str]] = field(default_factory=lambda: defaultdict(dict))
+    skip: dict[int, dict[int, str]] = field(default_factory=dict)
+    marked: bool = False
     fruitless: int = 0
     behind: int = 0
     """Items of finished tasks."""
+    stopped: bool = False
 
-    def start(self) -> None:
+    def work(
+        self,
+        out: str,
+        tasks: Sequence[int],
+        *,
+        workers: int,
+        on_progress: Callable[[int], None] = lambda items: None,
+        skip: Mapping[int, str] | None = None,
+        marked: bool = False,
+    ) -> None:
+        """Run every task once, as `run` does; the processes stay.
+
+        Args:
+            out: folder or URL with plan.parquet.
+            tasks: numbers of the shards to make.
+            workers: processes.
+            on_progress: told how many items of these tasks are behind us.
+            skip: items that no task may touch, and why.
+            marked: one item after the other, its position written to the folder before it is touched.
+        """
+        self.out, self.left, self.marked, self.behind = out, deque(tasks), marked, 0
+        self.deaths.clear()
+        self.fruitless = 0
+        self.skip = {task: dict(skip or {}) for task in tasks}
+        for worker in list(self.workers):
+            self._order(worker)
+        while len(self.workers) < min(workers, len(tasks)):
+            self._start()
+        while any(worker.task is not None for worker in self.workers):
+            for key, _ in self.selector.select():
+                self._listen(key.data)
+            on_progress(self.behind + sum(max(0, worker.at) for worker in self.workers))
+            time.sleep(_GATHER_S)
+
+    def _start(self) -> None:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), "1")
         process = subprocess.Popen(
-            [sys.executable, "-m", "rsdata.engines.worker", self.entry, str(os.getpid())],
+            [
+                sys.executable,
+                "-m",
+                "rsdata.engines.worker",
+                self.entry,
+                str(os.getpid()),
+                self.scheduler or "",
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | threads,
@@ -101,20 +142,22 @@ class _Run:
         )
         worker = _Worker(process)
         self.workers.append(worker)
+        if self.stopped:  # while it was started
+            process.kill()
         assert process.stdout is not None
         self.selector.register(process.stdout, selectors.EVENT_READ, worker)
-        self.order(worker)
+        self._order(worker)
 
-    def order(self, worker: _Worker) -> None:
-        """Give a worker its next task, or let it go when none is left."""
+    def _order(self, worker: _Worker) -> None:
+        """Give a worker its next task, or none when none is left."""
         assert worker.process.stdin is not None
-        if not self.left:
-            worker.task = None
-            worker.process.stdin.close()
+        worker.task, worker.at = self.left.popleft() if self.left else None, _START
+        if worker.task is None:
             return
-        worker.task, worker.at = self.left.popleft(), _START
         order = {"out": self.out, "task": worker.task, "skip": self.skip[worker.task]}
-        if any(task == worker.task and deaths >= DEATHS - 1 for (task, _), deaths in self.deaths.items()):
+        if self.marked:
+            order["careful"] = order["marked"] = True
+        elif any(task == worker.task and deaths >= DEATHS - 1 for (task, _), deaths in self.deaths.items()):
             order["careful"] = (
                 True  # of the items under work at once, the oldest is named: it may not be the one
             )
@@ -124,32 +167,32 @@ class _Run:
         except BrokenPipeError:
             pass  # it died: the end of its answers tells
 
-    def listen(self, worker: _Worker) -> None:
+    def _listen(self, worker: _Worker) -> None:
         """Take what a worker has said; the end of its pipe is its death."""
         assert worker.process.stdout is not None
         data = os.read(worker.process.stdout.fileno(), 1 << 16)
         *lines, worker.heard = (worker.heard + data).split(b"\n")
         for line in lines:
-            self.take(worker, json.loads(line))
+            self._take(worker, json.loads(line))
         if not data:
-            self.bury(worker)
+            self._bury(worker)
 
-    def take(self, worker: _Worker, answer: dict[str, Any]) -> None:
+    def _take(self, worker: _Worker, answer: dict[str, Any]) -> None:
         self.fruitless = 0
         if "at" in answer:
             worker.at = answer["at"]
         elif "done" in answer:
             self.behind += max(0, worker.at)
-            worker.at = _START
-            self.order(worker)
-        elif "fault" in answer:
-            raise UserError(answer["fault"])
+            self._order(worker)
         else:
+            task, worker.task = worker.task, None
+            if "fault" in answer:
+                raise UserError(answer["fault"])
             raise EngineError(
-                f"task {worker.task} met a bug; finished shards are kept, please report this:\n{answer['bug']}"
+                f"task {task} met a bug; finished shards are kept, please report this:\n{answer['bug']}"
             )
 
-    def bury(self, worker: _Worker) -> None:
+    def _bury(self, worker: _Worker) -> None:
         assert worker.process.stdout is not None
         self.selector.unregister(worker.process.stdout)
         self.workers.remove(worker)
@@ -157,6 +200,8 @@ class _Run:
         worker.process.stdout.close()
         if worker.process.stdin is not None:
             _close(worker.process.stdin)
+        if self.stopped:
+            raise EngineError("the build was stopped; run the same command again to continue")
         if worker.task is None:
             return
         if worker.at == _START:
@@ -166,11 +211,11 @@ class _Run:
         else:
             self.deaths[worker.task, worker.at] += 1
             if self.deaths[worker.task, worker.at] >= DEATHS:
-                self.give_up(worker.task, worker.at, _cause(status))
+                self._give_up(worker.task, worker.at, _cause(status))
         self.left.appendleft(worker.task)
-        self.start()
+        self._start()
 
-    def give_up(self, task: int, at: int, cause: str) -> None:
+    def _give_up(self, task: int, at: int, cause: str) -> None:
         from rsdata.plan import Plan
 
         if at >= Plan.open(self.out).info.shards[task].rows:
@@ -178,15 +223,25 @@ class _Run:
         self.skip[task][at] = f"killed its worker {DEATHS} times ({cause})"
 
     def stop(self) -> None:
-        """End every worker and wait for it, so that none writes after we return."""
+        """End every worker and close what belongs to it."""
+        self.kill()
         for worker in self.workers:
-            worker.process.kill()
-        for worker in self.workers:
-            worker.process.wait()
             for pipe in (worker.process.stdin, worker.process.stdout):
                 if pipe is not None:
                     _close(pipe)
         self.selector.close()
+
+    def kill(self) -> None:
+        """Kill every worker and wait for it, so that none writes after we return.
+
+        From any thread: what is under work in another one ends with an EngineError.
+        """
+        self.stopped = True
+        workers = list(self.workers)
+        for worker in workers:
+            worker.process.kill()
+        for worker in workers:
+            worker.process.wait()
 
 
 def _close(pipe: Any) -> None:

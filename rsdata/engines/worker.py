@@ -1,6 +1,7 @@
 """A worker process: takes orders on stdin, answers on stdout, a JSON object a line; dies with its parent.
 
-Orders: `{"out": …, "task": k, "skip": {position: reason}}`, and `careful` as in `run_task`. Answers: `{"at": position}`, `{"done": k}`,
+Orders: `{"out": …, "task": k, "skip": {position: reason}}`, and `careful` as in `run_task`; `marked` writes each position
+to the folder before its item is touched, so that it is known even if nobody on this host survives. Answers: `{"at": position}`, `{"done": k}`,
 `{"fault": message}` for what the user can mend, `{"bug": traceback}` for what we must.
 """
 
@@ -15,6 +16,8 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from shards.errors import UserError
@@ -27,6 +30,10 @@ def main() -> None:
     channel = os.dup(1)
     os.dup2(2, 1)  # whatever a library prints must not mix with the answers
     _die_with_parent(int(sys.argv[2]))
+    if sys.argv[3]:
+        from rsdata.engines.quota import share_over
+
+        share_over(sys.argv[3])
     module, name = sys.argv[1].split(":")
     orders: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
@@ -43,12 +50,22 @@ def main() -> None:
         skip = {int(position): reason for position, reason in order["skip"].items()}
         try:
             careful = {"careful": True} if order.get("careful") else {}
-            run(order["out"], order["task"], skip=skip, at=lambda position: answer(at=position), **careful)
+            at = partial(_at, answer, order)
+            run(order["out"], order["task"], skip=skip, at=at, **careful)
             answer(done=order["task"])
         except UserError as error:
             answer(fault=str(error))
         except Exception:
             answer(bug=traceback.format_exc())
+
+
+def _at(answer: Callable[..., None], order: dict[str, Any], position: int) -> None:
+    if order.get("marked"):
+        from rsdata.task import mark_name
+        from shards.store import Store
+
+        Store(order["out"]).write(mark_name(order["task"]), str(position).encode())
+    answer(at=position)
 
 
 def _listen(orders: queue.SimpleQueue[bytes]) -> None:

@@ -69,7 +69,12 @@ def write_data(base: Path) -> None:
 def records(run: Path) -> list[dict[str, Any]]:
     lines = (run / "metrics.jsonl").read_text().splitlines()
     return [
-        {k: v for k, v in json.loads(x).items() if k not in ("samples_per_s", "data_wait")} for x in lines
+        {
+            k: v
+            for k, v in json.loads(x).items()
+            if k not in ("samples_per_s", "data_wait", "rss_mb", "workers_rss_mb")
+        }
+        for x in lines
     ]
 
 

@@ -81,10 +81,14 @@ def test_worker_killed_from_outside(tmp_path: Path, out: Path) -> None:
     assert digests(tmp_path / "harried") == digests(tmp_path / "calm")
 
 
-def test_engines_to_come_are_named(out: Path) -> None:
-    with pytest.raises(ConfigError, match=r"engine 'dask' will come with the extra 'rspretrain\[dask\]'"):
-        build(out, engine="dask")
+def test_options_of_other_engines_are_refused(out: Path) -> None:
     with pytest.raises(ConfigError, match="--address"):
         build(out, address="tcp://somewhere:8786")
-    with pytest.raises(ConfigError, match="engine 'ray' is not known"):
+    with pytest.raises(ConfigError, match="--submit is of --engine slurm, not of local"):
+        build(out, submit=True)
+    with pytest.raises(ConfigError, match="--sbatch is of --engine slurm, not of local"):
+        build(out, sbatch=["--partition=cpu"])
+    with pytest.raises(ConfigError, match="leave it out beside --address"):
+        build(out, engine="dask", workers=3, address="tcp://somewhere:8786")
+    with pytest.raises(ConfigError, match="engine 'ray' is not known; known: local, dask, slurm"):
         build(out, engine="ray")

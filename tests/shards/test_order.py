@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -84,3 +86,24 @@ def test_impossible_orders_say_what_to_do() -> None:
         Order(10).step(0, 10, 0, 4)
     with pytest.raises(ConfigError, match="no samples"):
         Order(0)
+
+
+def test_a_billion_samples_and_thousands_of_ranks_need_no_memory() -> None:
+    """Any step of any rank, from nothing: equal shares, their union that of one rank, no sample twice."""
+    order, batch, world = Order(10**9, seed=5), 16_384, 4096
+    last = 10**9 // batch  # straddles the end of the epoch
+    tracemalloc.start()
+    for step in (0, 1, 30_517, last - 1, last, 10 * last):
+        parts = [order.step(step, batch, rank, world) for rank in (0, 1, 2047, 4095)]
+        whole = order.step(step, batch)
+        assert [len(part) for part in parts] == [4] * 4
+        assert np.array_equal(np.concatenate(parts), whole.reshape(world, 4)[[0, 1, 2047, 4095]].ravel())
+        epoch, sample = order.at(whole)
+        assert sample.min() >= 0 and sample.max() < order.n
+        assert len(np.unique(np.stack([epoch, sample]), axis=1).T) == batch
+        assert all(np.array_equal(order.at(part)[1], sample[part - whole[0]]) for part in parts)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 32 << 20
+    window = order.at(np.arange(7 * batch, 8 * batch))[1]  # a window of the order is whole blocks
+    assert len(np.unique(window)) == batch and len(np.unique(window // order.block)) == order.window
