@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rstrain.bench_config import BenchConfig
 from rstrain.config import TrainConfig, config_for
 from rstrain.evals.config import ClusterConfig, EvalConfig, KnnConfig, LinearConfig, MultilabelConfig
 from rstrain.evals.dense_config import ChangeConfig, DenseConfig, DetectConfig, SegmentConfig
@@ -200,6 +201,16 @@ def report(
 
     path = build_report(runs, out)
     console.emit({"report": str(path)}, f"{path}: open it in a browser", as_json=json)
+
+
+@console.configured(app, "bench", BenchConfig)
+def bench(config: BenchConfig, json: console.Json = False) -> None:
+    """Samples a second of reading alone, of the model alone and of both; the share spent waiting, memory, MFU."""
+    from rstrain.bench import bench
+
+    report = bench(config)
+    if int(os.environ.get("RANK", "0")) == 0:
+        console.emit(report.to_dict(), report.summary(), as_json=json)
 
 
 def main() -> None:

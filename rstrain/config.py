@@ -16,7 +16,20 @@ from shards.config import Config, read_toml
 from shards.errors import ConfigError
 
 PLACE_ONLY = frozenset(
-    {"data", "data2", "clusters", "device", "workers", "threads", "save_minutes", "keep", "wandb"}
+    {
+        "data",
+        "data2",
+        "clusters",
+        "cache",
+        "cache_gb",
+        "device",
+        "workers",
+        "threads",
+        "stall_s",
+        "save_minutes",
+        "keep",
+        "wandb",
+    }
 )
 """Options that say where and how a run is carried out, and cannot change a single weight: a resume may alter them.
 
@@ -37,6 +50,13 @@ class TrainConfig(Config):
     )
     split2: str | None = Field(
         None, description="split of --data2; left out: `train` if the set has one, else all"
+    )
+    cache: Path | None = Field(
+        None,
+        description="folder for shards of a URL, fetched ahead and kept; left out: read from the URL piece by piece",
+    )
+    cache_gb: float = Field(
+        100, gt=0, description="size that the folder --cache keeps to; the shards read longest ago go first"
     )
     clusters: Path | None = Field(
         None, description="centroids written by `rsdata geocluster` (OUT.json); -geo methods"
@@ -86,6 +106,11 @@ class TrainConfig(Config):
     )
     threads: int | None = Field(
         None, gt=0, description="CPU threads of torch a rank; left out: torch's choice"
+    )
+    stall_s: float = Field(
+        300,
+        gt=0,
+        description="seconds of waiting for one batch after which the stacks of the reading processes are printed",
     )
     save_minutes: float = Field(
         10, gt=0, description="minutes between checkpoints; one is also made on SIGTERM and Ctrl-C"

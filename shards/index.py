@@ -11,7 +11,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from shards import parquet
-from shards.dataset import DatasetInfo, read_info
+from shards.cache import ShardCache
+from shards.dataset import DatasetInfo, Shard, read_info
 from shards.errors import ShardError
 from shards.reading import Reading
 from shards.sample import Sample, View
@@ -130,9 +131,16 @@ class Index:
     """The rows of a finished shard set and its open tars; every read is checked against its crc."""
 
     def __init__(
-        self, store: Store, info: DatasetInfo, table: pa.Table, reading: Reading | None = None
+        self,
+        store: Store,
+        info: DatasetInfo,
+        table: pa.Table,
+        reading: Reading | None = None,
+        cache: ShardCache | None = None,
     ) -> None:
         self.store = store
+        self.cache = None if store.local else cache
+        """Where shards of a URL are kept; None: each read goes to the URL."""
         self.reading = reading or Reading(tuple(band.name for band in info.bands))
         """What a trainer takes of each view; by default every band as it is stored."""
         self.info = info
@@ -151,8 +159,10 @@ class Index:
         self._maps: dict[int, mmap.mmap] = {}
 
     @classmethod
-    def open(cls, folder: str | Path | Store, *, split: str | None = None) -> Self:
-        """Open a set; `split` keeps the rows of one split.
+    def open(
+        cls, folder: str | Path | Store, *, split: str | None = None, cache: ShardCache | None = None
+    ) -> Self:
+        """Open a set; `split` keeps the rows of one split, `cache` the shards of a URL.
 
         Raises:
             ShardError: no finished set is there, the index is another set's, or the split does not exist.
@@ -165,7 +175,7 @@ class Index:
                 f"{store.path(NAME)}: is not the index that {_INFO} was written with (sha256 differs)\n"
                 "  It is damaged or belongs to another data set: copy it again, or rebuild the set."
             )
-        index = cls(store, info, parquet.read(data))
+        index = cls(store, info, parquet.read(data), cache=cache)
         return index if split is None else index.where(split=split)
 
     def __len__(self) -> int:
@@ -190,7 +200,7 @@ class Index:
     def take(self, rows: ArrayLike) -> Self:
         """The same set with these rows only, in this order."""
         table = self.table.take(pa.array(np.asarray(rows, np.int64)))
-        return type(self)(self.store, self.info, table, self.reading)
+        return type(self)(self.store, self.info, table, self.reading, self.cache)
 
     def read_as(self, reading: Reading) -> Self:
         """The same rows, read otherwise.
@@ -202,7 +212,7 @@ class Index:
         for name in reading.bands:
             if name not in known:
                 raise ShardError(f"{self.store}: has no band {name!r}; it has {', '.join(known)}")
-        return type(self)(self.store, self.info, self.table, reading)
+        return type(self)(self.store, self.info, self.table, reading, self.cache)
 
     def where(self, *, split: str) -> Self:
         """Rows of one split."""
@@ -210,7 +220,7 @@ class Index:
         if not pc.any(mask).as_py():
             known = ", ".join(sorted(set(self.table["split"].to_pylist()) - {None}))
             raise ShardError(f"{self.store}: has no split {split!r}; it has {known}")
-        return type(self)(self.store, self.info, self.table.filter(mask), self.reading)
+        return type(self)(self.store, self.info, self.table.filter(mask), self.reading, self.cache)
 
     def places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """For each row: the first row of its sample, and how many rows the sample has here."""
@@ -271,21 +281,43 @@ class Index:
         start, length = self.table["sample_offset"][row].as_py(), self.table["sample_length"][row].as_py()
         return self._bytes(int(self._shard[row]), start, length)
 
+    def block_bytes(self, block: int) -> NDArray[np.int64]:
+        """Bytes of the shards into which each run of `block` rows falls."""
+        ends = np.r_[0, np.cumsum([shard.bytes for shard in self.info.shards])]
+        first = np.arange(0, len(self), block)
+        last = np.minimum(first + block, len(self)) - 1
+        out: NDArray[np.int64] = ends[self._shard[last] + 1] - ends[self._shard[first]]
+        return out
+
+    def shards_of(self, rows: ArrayLike) -> list[Shard]:
+        """The shards of some rows, each once, in the order of its first row."""
+        number = self._shard[np.asarray(rows)].ravel()
+        first = np.sort(np.unique(number, return_index=True)[1])
+        return [self.info.shards[i] for i in number[first].tolist()]
+
     def _bytes(self, shard: int, offset: int, length: int) -> bytes:
-        if self.store.local is None:
+        if self.store.local is None and self.cache is None:
             return self.store.read(self._names[shard], offset, offset + length)
         view = self._maps.get(shard)
         if view is None:
-            path = self.store.local / self._names[shard]
             try:
-                with path.open("rb") as file:
+                with self._open(shard) as file:
                     view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             except (OSError, ValueError) as error:
                 raise ShardError(
-                    f"{path}: cannot be read ({_reason(error)}); run: rsdata verify {self.store}"
+                    f"{self.store.path(self._names[shard])}: cannot be read ({_reason(error)}); run: rsdata verify "
+                    f"{self.store}"
                 ) from None
             self._maps[shard] = view
         return view[offset : offset + length]
+
+    def _open(self, shard: int) -> IO[bytes]:
+        if self.store.local is not None:
+            return (self.store.local / self._names[shard]).open("rb")
+        assert self.cache is not None
+        for other in [s for s in self._maps if not self.cache.path(self.info.shards[s]).exists()]:
+            del self._maps[other]  # a file that was evicted takes room as long as it is mapped
+        return self.cache.open(self.store, self.info.shards[shard])
 
 
 _INFO = "dataset.json"

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Self
 
 from shards.errors import ShardError, UserError
+
+_WAITS_S = (0.2, 1.0, 5.0, 20.0)
+"""Between tries of a piece that is fetched."""
 
 
 class Store:
@@ -23,9 +28,19 @@ class Store:
         if "://" not in text or text.startswith("file://"):
             self.local = Path(text.removeprefix("file://")).expanduser().absolute()
             self.url = str(self.local)
-            self._fs: Any = None
+            self._opened: tuple[int, Any] = (0, None)
         else:
-            self._fs, self._root = _remote(self.url)
+            fs, self._root = _remote(self.url)
+            self._opened = (os.getpid(), fs)
+
+    @property
+    def _fs(self) -> Any:
+        """The file system of a URL; its connections do not survive a fork, so each process opens its own."""
+        process, fs = self._opened
+        if self.local is None and process != os.getpid():
+            fs, _ = _remote(self.url)
+            self._opened = (os.getpid(), fs)
+        return fs
 
     @classmethod
     def of(cls, folder: str | Path | Store) -> Self | Store:
@@ -73,12 +88,56 @@ class Store:
                 with (self.local / name).open("rb") as file:
                     file.seek(start)
                     return file.read() if end is None else file.read(end - start)
-            data: bytes = self._fs.cat_file(f"{self._root}/{name}", start=start or None, end=end)
-            return data
+            return self._cat(name, start, end)
         except FileNotFoundError:
             raise ShardError(f"{self.path(name)}: there is no such file") from None
         except OSError as error:
             raise ShardError(f"{self.path(name)}: cannot be read ({error.strerror or error})") from None
+
+    def _cat(self, name: str, start: int, end: int | None) -> bytes:
+        try:
+            data: bytes = self._fs.cat_file(f"{self._root}/{name}", start=start or None, end=end)
+            return data
+        except OSError:
+            raise
+        except Exception as error:  # each protocol's client has errors of its own
+            status = getattr(error, "status", None)
+            what = type(error).__name__ if status is None else f"HTTP {status}"
+            raise OSError(None, what) from error  # its text may hold a signed URL
+
+    def fetch(self, name: str, file: IO[bytes], *, size: int, sha256: str, piece: int = 8 << 20) -> None:
+        """Copy a file of known digest into another, a piece at a time; a piece that fails is tried again.
+
+        Raises:
+            ShardError: it cannot be read, or is not the file that was expected.
+        """
+        digest = hashlib.sha256()
+        for start in range(0, size, piece):
+            data = self._patiently(name, start, min(start + piece, size))
+            digest.update(data)
+            file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        if digest.hexdigest() != sha256:
+            raise ShardError(
+                f"{self.path(name)}: has the sha256 {digest.hexdigest()[:12]}…, dataset.json says {sha256[:12]}…\n"
+                f"  It is damaged or of another version. Run: rsdata verify {self.url}"
+            )
+
+    def _patiently(self, name: str, start: int, end: int) -> bytes:
+        for wait_s in (*_WAITS_S, None):
+            try:
+                data = self.read(name, start, end)
+                if len(data) == end - start:
+                    return data
+                error = ShardError(
+                    f"{self.path(name)}: {len(data):,} bytes came at {start:,}, expected {end - start:,}"
+                )
+            except ShardError as fault:
+                error = fault
+            if wait_s is not None:
+                time.sleep(wait_s)
+        raise error
 
     def names(self, folder: str = "") -> list[str]:
         """Names of the files directly in `folder`, sorted, unfinished parts left out."""

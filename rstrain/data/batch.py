@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rstrain.data import ring
 from rstrain.data.config import IMAGENET_MEAN, IMAGENET_STD
 from rstrain.data.photometric import apply_device
 from rstrain.data.reading import reading_of, statistics_of
@@ -59,7 +59,7 @@ class HostBatch:
         return tuple(normalise(p, mean, std).contiguous(memory_format=last) for p in pixels)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Only the pixels travel through shared memory: each tensor there costs a file descriptor."""
+        """Only the pixels travel through shared memory: what is small is copied faster than it is mapped."""
         small = (self.rows, self.partners, self.epoch, self.zoom, self.color)
         arrays = (None if t is None else t.numpy() for t in small)
         return _rebuild, (self.second, self.step, self.pixels, *arrays)
@@ -72,13 +72,8 @@ def _rebuild(second: HostBatch | None, step: int, pixels: Tensor, *small: Any) -
 
 
 def empty_pixels(*shape: int, dtype: np.dtype[Any]) -> Tensor:
-    """Uninitialised levels; in a worker already in shared memory, so that handing it over copies nothing."""
-    kind = torch.uint8 if dtype == np.uint8 else torch.float32
-    if torch.utils.data.get_worker_info() is None:
-        return torch.empty(shape, dtype=kind)
-    size = math.prod(shape) * dtype.itemsize
-    storage = torch.UntypedStorage._new_shared(size, device="cpu")  # type: ignore[no-untyped-call]
-    return torch.empty(0, dtype=kind).set_(storage).view(shape)
+    """Uninitialised levels; see `ring.empty`."""
+    return ring.empty(shape, torch.uint8 if dtype == np.uint8 else torch.float32)
 
 
 def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rstrain.data.ahead import Ahead
 from rstrain.data.augment import Ints, Params, draw
 from rstrain.data.batch import HostBatch, empty_pixels
 from rstrain.data.config import AugmentConfig, DataConfig
@@ -46,6 +47,7 @@ class StepData:
         self._views, self._batch, self._seed, self._rank, self._world = config.views, batch, seed, rank, world
         self._on_device = augment.on_device(device)
         self._exact = augment.color == "exact"
+        self._ahead = Ahead(index, index.cache, self.order, batch) if index.cache is not None else None
         self.second: StepData | None = None
         """Read beside this one in every step."""
         if self._exact and self._reader.bands != 3:
@@ -57,6 +59,8 @@ class StepData:
 
     def __getitem__(self, step: int) -> HostBatch:
         """Read, cut and (unless the device does it) colour the views of a step."""
+        if self._ahead is not None:
+            self._ahead.at(step)
         epoch, query = self.order.at(self.order.step(step, self._batch, self._rank, self._world))
         rows = self.pairs.rows(epoch, query, self._views)
         params = draw(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import os
 import signal
 import weakref
@@ -14,6 +15,8 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from rstrain.data import ring
+from rstrain.data.watchdog import STACKS, Watchdog
 from shards.errors import UserError
 
 T_co = TypeVar("T_co", covariant=True)
@@ -55,17 +58,19 @@ def read_ahead(
     workers: int | None = None,
     prefetch: int = 2,
     pin: bool = False,
+    stall_s: float = 300.0,
 ) -> Iterator[T_co]:
     """Batches `start` … `stop`-1 in order, made by `workers` processes; 0 makes them here.
 
-    A worker ends when its parent does: at once in an orderly end, within seconds after a kill.
+    A worker ends when its parent does: at once in an orderly end, within seconds after a kill. Where a batch is waited
+    for longer than `stall_s` seconds, the stacks of the workers go to stderr.
 
     Raises:
         UserError: as the data set raised it, without a worker's traceback.
         LoaderError: a worker was killed from outside.
     """
     workers = default_workers() if workers is None else workers
-    batches = _batches(data, range(start, stop), workers, prefetch, pin)
+    batches = _batches(data, range(start, stop), workers, prefetch, pin, stall_s)
     atexit.register(_close, weakref.ref(batches))
     return batches
 
@@ -76,9 +81,12 @@ def _close(batches: weakref.ref[Generator[Any]]) -> None:
         alive.close()
 
 
-def _batches(data: Numbered[T_co], numbers: range, workers: int, prefetch: int, pin: bool) -> Generator[T_co]:
+def _batches(
+    data: Numbered[T_co], numbers: range, workers: int, prefetch: int, pin: bool, stall_s: float
+) -> Generator[T_co]:
+    guarded = _Guarded(data, workers)
     loader: DataLoader[Any] = DataLoader(
-        _Guarded(data),
+        guarded,
         batch_size=None,
         sampler=numbers,
         num_workers=workers,
@@ -88,10 +96,12 @@ def _batches(data: Numbered[T_co], numbers: range, workers: int, prefetch: int, 
         worker_init_fn=_begin,
     )
     batches = iter(loader)
+    watchdog = Watchdog(guarded.pids, stall_s)
     try:
         while True:
             try:
-                item = next(batches)
+                with watchdog.waiting():
+                    item = next(batches)
             except StopIteration:
                 return
             except RuntimeError as error:
@@ -101,15 +111,20 @@ def _batches(data: Numbered[T_co], numbers: range, workers: int, prefetch: int, 
             if isinstance(item, UserError):
                 raise item
             yield item
+            del item  # the trainer may have dropped it: its memory is the next batch's
     finally:
+        watchdog.close()
         del batches  # ends the workers now, though a traceback may keep this frame
+        guarded.desk.close()
 
 
 class _Guarded(Dataset[Any]):
     """Hands a user's error over as a value: DataLoader would wrap it in the worker's traceback."""
 
-    def __init__(self, data: Numbered[Any]) -> None:
+    def __init__(self, data: Numbered[Any], workers: int) -> None:
         self._data = data
+        self.desk = ring.Desk(workers)
+        self.pids = torch.zeros(workers, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
 
     def __getitem__(self, number: int) -> Any:
         try:
@@ -126,6 +141,11 @@ def _begin(worker: int) -> None:
     """One thread each; a signal to the whole process group is the parent's to answer: it may want to save first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_S))
+    faulthandler.register(STACKS, file=2)
+    info = torch.utils.data.get_worker_info()
+    assert info is not None and isinstance(info.dataset, _Guarded)
+    info.dataset.pids[worker] = os.getpid()
+    ring.begin(info.dataset.desk.number, worker, info.dataset.desk.busy)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 

@@ -80,16 +80,20 @@ def open_run(config: TrainConfig, out: Path, world: World) -> None:
     distributed.barrier()
 
 
-def _same(old: TrainConfig, new: TrainConfig, out: Path) -> None:
-    before, after = _flat(old.weights_matter()), _flat(new.weights_matter())
-    changed = [
-        f"  {key}: the run has {before.get(key)!r}, now {after.get(key)!r}"
+def changes(old: dict[str, Any], new: dict[str, Any], holder: str) -> str:
+    """A line for each value (of nested tables too) in which `new` differs from what `holder` has; empty if none does."""
+    before, after = _flat(old), _flat(new)
+    return "\n".join(
+        f"  {key}: {holder} has {before.get(key)!r}, now {after.get(key)!r}"
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key)
-    ]
-    if changed:
+    )
+
+
+def _same(old: TrainConfig, new: TrainConfig, out: Path) -> None:
+    if changed := changes(old.weights_matter(), new.weights_matter(), "the run"):
         raise ConfigError(
-            f"{out}: holds a run with other options\n" + "\n".join(changed) + "\n"
+            f"{out}: holds a run with other options\n{changed}\n"
             "  Use another --out for a new run, or the old options to go on with this one."
         )
 

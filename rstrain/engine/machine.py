@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import platform
 import sys
@@ -37,6 +38,20 @@ def environment(world: World) -> dict[str, Any]:
 def write_environment(run: Path, world: World) -> None:
     """environment.json of a run folder, that of the latest start."""
     Store(run).write("environment.json", (json.dumps(environment(world), indent=1) + "\n").encode())
+
+
+def memory_mb() -> dict[str, float]:
+    """Resident memory of this process and, added up, of its reading ones (what they share counts for each), MB."""
+    workers = [child.pid for child in multiprocessing.active_children() if child.pid]
+    return {"rss_mb": _resident_mb(os.getpid()), "workers_rss_mb": round(sum(map(_resident_mb, workers)), 1)}
+
+
+def _resident_mb(pid: int) -> float:
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):  # it has just ended
+        return 0.0
+    return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
 
 
 def _processor() -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +18,8 @@ from rstrain.data.reading import reading_of
 from rstrain.distributed import World
 from rstrain.methods.base import Batch
 from rstrain.methods.config import VIEWS, Pairing
+from shards.cache import ShardCache
+from shards.dataset import DatasetInfo
 from shards.errors import ConfigError
 from shards.index import Index
 
@@ -47,6 +51,13 @@ class Source:
     def top_label(self) -> int | None:
         """Largest label of its rows."""
         return None if self.label is None else int(self.label.max())
+
+    @property
+    def median_gsd(self) -> float | None:
+        """Metres a pixel of its images; None where they do not say."""
+        gsd = self.index.column("gsd_m").astype(float)
+        known = gsd[gsd > 0]
+        return float(np.median(known)) if len(known) else None
 
     def steps(self, config: TrainConfig, world: World, seed: int) -> StepData:
         """Its batches, by step."""
@@ -87,6 +98,19 @@ class Source:
             zoom=zoom,
             gsd=None if self.gsd is None else self.gsd[host.partners].to(device) * zoom,
         )
+
+
+def credits_of(sets: Sequence[DatasetInfo]) -> dict[str, str]:
+    """Name, licence and attribution of the data, as a backbone's header has them."""
+
+    def joined(values: Iterable[str]) -> str:
+        return "; ".join(dict.fromkeys(value for value in values if value))
+
+    return {
+        "dataset_name": joined(info.name for info in sets),
+        "licence": joined(info.licence for info in sets),
+        "attribution": joined(info.attribution for info in sets),
+    }
 
 
 def open_sources(config: TrainConfig) -> tuple[Source, Source | None]:
@@ -136,7 +160,8 @@ def open_sources(config: TrainConfig) -> tuple[Source, Source | None]:
 
 
 def _rows(where: str, split: str | None, config: TrainConfig) -> tuple[Index, Index, str | None]:
-    index = Index.open(where)
+    cache = ShardCache(config.cache, int(config.cache_gb * 1e9)) if config.cache else None
+    index = Index.open(where, cache=cache)
     index = index.read_as(reading_of(index.info, config.bands, config.stretch))
     split = split or ("train" if "train" in index.info.splits else None)
     return index, index.where(split=split) if split else index, split

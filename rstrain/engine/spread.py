@@ -43,7 +43,7 @@ def is_cut(method: nn.Module) -> bool:
     return isinstance(method, FSDPModule)
 
 
-def joined(method: Method, world: World) -> nn.Module:
+def joined(method: nn.Module, world: World) -> nn.Module:
     """What the loop calls: its backward leaves the mean gradient over ranks."""
     if world.world == 1 or is_cut(method):
         return method

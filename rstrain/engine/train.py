@@ -20,9 +20,10 @@ from rstrain.engine import checkpoint, spread
 from rstrain.engine.clock import Clock
 from rstrain.engine.folder import check_run, locked, open_run
 from rstrain.engine.log import Metrics
+from rstrain.engine.machine import memory_mb
 from rstrain.engine.probe import Probe
 from rstrain.engine.saved import SavedRun
-from rstrain.engine.source import open_sources
+from rstrain.engine.source import credits_of, open_sources
 from rstrain.engine.stop import StopSignals
 from rstrain.engine.window import Window
 from rstrain.interop.backbone import FILE, BackboneFacts, save_backbone
@@ -81,10 +82,12 @@ def pretrain(config: TrainConfig, out: Path) -> TrainReport:
     if config.threads:
         torch.set_num_threads(config.threads)
     with distributed.session(config.device) as world:
-        return _Run(config, out, world).go()
+        return Run(config, out, world).go()
 
 
-class _Run:
+class Run:
+    """A run of one rank: its data, its model, its step."""
+
     def __init__(self, config: TrainConfig, out: Path, world: distributed.World) -> None:
         self.config, self.out, self.world = config, out, world
         self.source, self.second = open_sources(config)
@@ -151,6 +154,7 @@ class _Run:
         return self.config.batch // self.world.world
 
     def go(self) -> TrainReport:
+        """Train to the end of the run, or until a signal."""
         check_run(self.config, self.out, self.world)
         self.step, self.window = self.saved.resume()
         with locked(self.out, self.world):
@@ -178,9 +182,9 @@ class _Run:
                 bar = stack.enter_context(progress("pretrain", self.steps, "steps", done=self.step))
             stack.enter_context(self.signals)
             clock = Clock(self.config.save_minutes)
-            for host in self._batches():
+            for host in self.batches(self.step, self.steps):
                 clock.got_batch()
-                save, stop = self._one(model, host, clock)
+                save, stop = self.learn(model, self.parts(host), host, clock)
                 if (
                     self.step % self.config.log_every == 0
                     or self.step == self.steps
@@ -209,22 +213,22 @@ class _Run:
             str(run), self.step, self.steps, finished, last.get("loss"), last.get("samples_per_s")
         )
 
-    def _batches(self) -> Iterator[HostBatch]:
+    def batches(self, start: int, stop: int) -> Iterator[HostBatch]:
+        """Its share of the steps `start` … `stop`-1, read ahead."""
         config, world = self.config, self.world
         data = self.source.steps(config, world, config.seed)
         if self.second is not None:  # an order and augmentation of its own
             data.second = self.second.steps(config, world, int(address(_SECOND, config.seed)) >> 1)
         pin = world.device.type == "cuda"
-        return read_ahead(data, self.step, self.steps, workers=config.workers, pin=pin)
+        return read_ahead(data, start, stop, workers=config.workers, pin=pin, stall_s=config.stall_s)
 
-    def _one(self, model: nn.Module, host: HostBatch, clock: Clock) -> tuple[bool, bool]:
+    def learn(self, model: nn.Module, parts: list[Batch], host: HostBatch, clock: Clock) -> tuple[bool, bool]:
         """One optimiser step; answers whether to save and whether to leave, the same on all ranks."""
         config = self.config
         epoch = self.step * config.batch / self.samples
         set_lr(self.optimizer, config.optim.lr_at(epoch, config.epochs, batch=config.batch))
         torch.manual_seed(int(address(_TORCH, config.seed, self.step, self.world.rank)) >> 1)
         self.method.before_step()
-        parts = self._parts(host)
         bad = torch.zeros((), device=self.world.device)
         for number, batch in enumerate(parts):
             with spread.exchange(model, now=number + 1 == len(parts)):
@@ -245,7 +249,8 @@ class _Run:
         self.step += 1
         return bool(save), bool(stop)
 
-    def _parts(self, host: HostBatch) -> list[Batch]:
+    def parts(self, host: HostBatch) -> list[Batch]:
+        """The micro-batches of a step, on the device."""
         layout = {"channels_last": self.config.channels_last}
         batch = self.source.batch(host, self.step, self.world.device, **layout)
         if self.second is not None:
@@ -284,6 +289,7 @@ class _Run:
             "lr": self.optimizer.param_groups[0]["lr"],
             "samples_per_s": round(counted * self.config.batch / seconds, 2),
             "data_wait": round(waited / seconds, 4),
+            **memory_mb(),
         }
         if self.probe.due(self.step):
             distributed.average_batch_norms(self.method)  # one network on all ranks; does not act on training
@@ -311,8 +317,10 @@ class _Run:
             std=self.source.std,
             size=config.input_px,
             stem=config.stem,
+            gsd_m=self.source.median_gsd,
             method=config.method.kind,
             dataset_fingerprint=self.source.whole.info.fingerprint,
+            **credits_of([s.whole.info for s in (self.source, self.second) if s is not None]),
             checkpoint_digest=checkpoint.last_digest(self.saved.folder),
         )
         save_backbone(self.out / FILE, encoder, facts, weights)
