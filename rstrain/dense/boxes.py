@@ -55,6 +55,7 @@ class BoxReader:
         self.index = index
         self._reader = Reader(index)
         self._masks = masks
+        self._classes = next(len(target.classes) for target in index.info.targets if target.member == BOXES)
 
     def boxes(self, row: int) -> list[Box]:
         """The boxes of a row.
@@ -71,9 +72,18 @@ class BoxReader:
         return decode_boxes(members[BOXES])
 
     def read(self, row: int) -> Boxed:
-        """Pixels and boxes of a row."""
+        """Pixels and boxes of a row.
+
+        Raises:
+            ShardError: no boxes, or one without area, outside of the image or of a class that dataset.json does not name.
+        """
         boxes = self.boxes(row)
         pixels = self._reader.read(row)
+        for box in boxes:
+            try:
+                box.check(pixels.shape[1], pixels.shape[0], self._classes)
+            except ShardError as error:
+                raise ShardError(f"{self.index.store}: sample {self.index.keys([row])[0]}: {error}") from None
         corners = [(box.left, box.top, box.right, box.bottom) for box in boxes]
         return Boxed(
             row,

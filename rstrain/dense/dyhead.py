@@ -26,7 +26,7 @@ class _Modulated(nn.Module):
         size = [-(-side // self.stride) for side in x.shape[-2:]]
         if (
             list(offset.shape[-2:]) != size
-        ):  # those of a finer level steer the coarser: mmcv reads them as they lie
+        ):  # those of a finer level steer the coarser: mmdetection takes their upper left part
             offset = F.interpolate(offset, size=size, mode="bilinear", align_corners=False)
             mask = F.interpolate(mask, size=size, mode="bilinear", align_corners=False)
         with torch.autocast(x.device.type, enabled=False):
@@ -43,12 +43,13 @@ class _Modulated(nn.Module):
 
 
 class _Task(nn.Module):
-    """Dynamic ReLU: the larger of two lines, whose slopes and offsets the image decides."""
+    """Dynamic ReLU: the larger of two lines, whose slopes and offsets the image decides; nearly a plain ReLU at first."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.narrow = nn.Conv2d(width, width // 4, 1)
         self.wide = nn.Conv2d(width // 4, 4 * width, 1)
+        _start(self.narrow, self.wide)
 
     def forward(self, x: Tensor) -> Tensor:
         t = self.wide(F.relu(self.narrow(x.mean((2, 3), keepdim=True))))
@@ -67,6 +68,7 @@ class _Block(nn.Module):
         self.weigh = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.Conv2d(width, 1, 1), nn.ReLU(), nn.Hardsigmoid()
         )
+        _start(self.weigh[1])
         self.task = _Task(width)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
@@ -83,6 +85,14 @@ class _Block(nn.Module):
             total = sum((part * self.weigh(part) for part in parts), torch.zeros_like(x)) / len(parts)
             out.append(self.task(total))
         return out
+
+
+def _start(*convolutions: nn.Module) -> None:
+    """Weights N(0, 0.01) and biases 0, as mmdetection's."""
+    for conv in convolutions:
+        assert isinstance(conv, nn.Conv2d) and conv.bias is not None
+        nn.init.normal_(conv.weight, std=0.01)
+        nn.init.zeros_(conv.bias)
 
 
 class DyHead(nn.Module):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from rstrain import distributed
 from rstrain.dense.body import Body
 from rstrain.evals.dense_config import DenseConfig
+from rstrain.evals.resume import Course
 from rstrain.optim import schedule
 from shards.console import progress
 from shards.errors import ConfigError
@@ -53,7 +54,7 @@ def rate(config: DenseConfig, step: int, steps: int, images: int) -> float:
 
 def fit(
     model: nn.Module,
-    batches: Iterator[Any],
+    batches: Callable[[int], Iterator[Any]],
     loss_of: Callable[[nn.Module, Any], dict[str, Tensor]],
     *,
     config: DenseConfig,
@@ -61,6 +62,7 @@ def fit(
     seed: int,
     device: torch.device,
     title: str,
+    course: Course | None = None,
 ) -> list[float]:
     """Train in place and leave the model in evaluation mode; answers the loss of each step.
 
@@ -69,17 +71,20 @@ def fit(
 
     Args:
         model: what is trained; parameters that want no gradient stay as they are.
-        batches: one rank's share of each step.
+        batches: one rank's share of each step, from a given one on.
         loss_of: the parts of the loss, of a module that stands for the model and of a share.
         config: rate, course, batch.
         images: how many an epoch has.
         seed: of the draws.
         device: where the model is.
         title: of the progress bar.
+        course: where to go on from, and whether to save.
 
     Raises:
         ConfigError: nothing to train, fewer images than a step takes, or the loss is not finite.
+        KeyboardInterrupt: a signal, where `course` has a folder.
     """
+    course = course or Course()
     wanted = [p for p in model.parameters() if p.requires_grad]
     if not wanted:
         raise ConfigError("nothing of the model can be trained: raise --trainable")
@@ -94,10 +99,13 @@ def fit(
             model, device_ids=ids, broadcast_buffers=False, find_unused_parameters=spare
         )
     model.train()
-    losses: list[float] = []
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), progress(title, steps, "steps") as bar:
-        for step, batch in enumerate(batches):
+    with (
+        torch.random.fork_rng(devices=devices),
+        course.running(model, optimizer),
+        progress(title, steps, "steps", done=course.step) as bar,
+    ):
+        for step, batch in enumerate(batches(course.step), course.step):
             torch.manual_seed(int(address(_DRAWS, seed, step, distributed.rank())) >> 1)
             for group in optimizer.param_groups:
                 group["lr"] = rate(config, step, steps, images)
@@ -114,11 +122,12 @@ def fit(
             if config.clip:
                 torch.nn.utils.clip_grad_norm_(wanted, config.clip)
             optimizer.step()
-            losses.append(float(distributed.mean(loss)))
-            bar.advance(1, note=f"loss {losses[-1]:.3f}")
+            mean = distributed.mean(loss)
+            bar.advance(1, note=f"loss {float(mean):.3f}")
+            course.took(mean)
     model.eval()
     distributed.average_batch_norms(model)
-    return losses
+    return [float(loss) for loss in course.losses]
 
 
 def _optimizer(config: DenseConfig, wanted: list[nn.Parameter]) -> torch.optim.Optimizer:

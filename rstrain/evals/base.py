@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +10,14 @@ import torch
 
 from rstrain import distributed
 from rstrain.evals.config import ClusterConfig, EvalConfig, KnnConfig, LinearConfig, MultilabelConfig
+from rstrain.evals.files import scores_file
 from rstrain.evals.finetune import finetune
 from rstrain.evals.frozen import cluster, knn, linear, multilabel
 from rstrain.evals.leakage import leakage
 from rstrain.evals.pictures import mistakes_strip
+from rstrain.evals.resume import Course, Kept, kept_beside
 from rstrain.evals.scores import Outcome, Scores, spread_of, versions
+from rstrain.evals.separation import near
 from rstrain.evals.splits import fraction_of
 from rstrain.evals.subject import Subject, open_subject
 from rstrain.evals.tuning_config import FinetuneConfig
@@ -29,10 +31,12 @@ from shards.store import Store
 def run_eval(config: EvalConfig) -> Scores:
     """Evaluate, write `config.out` (or RUN/evals/TASK.json when the checkpoint is a run folder), answer the scores.
 
-    Under torchrun every rank calls it and gets the same scores; the first one writes.
+    Under torchrun every rank calls it and gets the same scores; the first one writes. What an interrupted fine-tuning has
+    made lies in OUT.resume, and the same call goes on from there to the same scores.
 
     Raises:
         UserError: data without labels or splits, a checkpoint that does not fit, settings at odds with each other.
+        KeyboardInterrupt: SIGTERM or Ctrl-C while it trains.
     """
     return run_evals([config])[0]
 
@@ -52,16 +56,16 @@ def run_evals(configs: Sequence[EvalConfig]) -> list[Scores]:
         raise ConfigError(
             "evaluations for different devices cannot run together: give all of them one device"
         )
-    for config in configs:
-        _check_target(config)
+    paths = [scores_file(config) for config in configs]
     with distributed.session(device) as world:
         subjects = _Subjects(world.device)
         found = []
-        for number, config in enumerate(configs):
-            scores = _run(config, subjects)
-            path = _target(config)
-            if path is not None and world.is_main:
-                _save(config, scores, subjects.get(config, config.seed), path)
+        for number, (config, path) in enumerate(zip(configs, paths, strict=True)):
+            minutes = config.save_minutes if isinstance(config, FinetuneConfig) else 0.0
+            with kept_beside(path if minutes else None, minutes, world) as kept:
+                scores = _run(config, subjects, kept)
+                if path is not None and world.is_main:
+                    _save(config, scores, subjects.get(config, config.seed), path)
             subjects.keep_for(configs[number + 1 :])
             found.append(scores)
         distributed.barrier()
@@ -99,19 +103,25 @@ def _seeds(config: EvalConfig) -> range:
     return range(config.seed, config.seed + (1 if once else config.seeds))
 
 
-def _run(config: EvalConfig, subjects: _Subjects) -> Scores:
+def _run(config: EvalConfig, subjects: _Subjects, kept: Kept) -> Scores:
     begun = time.monotonic()
     seeds = _seeds(config)
     if len(seeds) < config.seeds:
         say("nothing is random in the kNN of a given checkpoint: one seed says all")
     first = subjects.get(config, config.seed)
     digest = weights_digest(first.backbone)
-    outcomes = [_evaluate(config, subjects.get(config, seed), seed) for seed in seeds]
     info = first.test.index.info
+    checkpoint = {"source": config.checkpoint, "sha256": digest} | first.facts.to_dict()
+    kept.claim(config, checkpoint, info.fingerprint)
+    outcomes = [
+        kept.outcome(seed)
+        or kept.keep(seed, _evaluate(config, subjects.get(config, seed), seed, Course(kept, seed)))
+        for seed in seeds
+    ]
     return Scores(
         task=config.kind,
         protocol=config.to_dict() | {"size": first.size, "test_split": first.test.name},
-        checkpoint={"source": config.checkpoint, "sha256": digest} | first.facts.to_dict(),
+        checkpoint=checkpoint,
         data={
             "path": config.data,
             "name": info.name,
@@ -124,7 +134,10 @@ def _run(config: EvalConfig, subjects: _Subjects) -> Scores:
         n_test=len(first.test),
         n_test_places=first.test.places,
         seed=config.seed,
-        leakage=leakage(first, config.pretrained_on) if config.pretrained_on is not None else None,
+        near=near(first.train.index, first.test.index),
+        leakage=leakage(first.test.index, first.facts, config.pretrained_on, config.workers)
+        if config.pretrained_on is not None
+        else None,
         spread=spread_of(outcomes),
         seconds=round(time.monotonic() - begun, 3),
         versions=versions(),
@@ -132,7 +145,7 @@ def _run(config: EvalConfig, subjects: _Subjects) -> Scores:
     )
 
 
-def _evaluate(config: EvalConfig, subject: Subject, seed: int) -> Outcome:
+def _evaluate(config: EvalConfig, subject: Subject, seed: int, course: Course) -> Outcome:
     match config:
         case KnnConfig():
             return knn(config, subject, seed)
@@ -143,7 +156,7 @@ def _evaluate(config: EvalConfig, subject: Subject, seed: int) -> Outcome:
         case MultilabelConfig():
             return multilabel(config, subject, seed)
         case FinetuneConfig():
-            return finetune(config, subject, seed)
+            return finetune(config, subject, seed, course)
     raise ConfigError(f"no evaluation for {type(config).__name__}")
 
 
@@ -170,25 +183,3 @@ def _beside(path: Path, ending: str, data: bytes | None) -> None:
         (path.parent / name).unlink(missing_ok=True)
     else:
         Store(path.parent).write(name, data)
-
-
-def _target(config: EvalConfig) -> Path | None:
-    if config.out is not None:
-        return config.out
-    folder = Path(config.checkpoint).expanduser()
-    if config.checkpoint != RANDOM and folder.is_dir():
-        return folder / "evals" / f"{config.kind}.json"
-    return None
-
-
-def _check_target(config: EvalConfig) -> None:
-    """Minutes of work should not end in a path that cannot be written."""
-    if config.out is None:
-        return
-    if config.out.is_dir():
-        raise ConfigError(
-            f"--out {config.out}: is a folder; give a file name, for example {config.out}/scores.json"
-        )
-    Store(config.out.parent).make()
-    if not os.access(config.out.parent, os.W_OK):
-        raise ConfigError(f"--out {config.out}: the folder cannot be written; choose another")

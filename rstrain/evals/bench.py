@@ -14,6 +14,7 @@ from rstrain.data.batch import mean_std
 from rstrain.data.reading import complete
 from rstrain.dense.body import Norm
 from rstrain.evals.dense_config import DenseConfig
+from rstrain.evals.splits import parts_of
 from rstrain.evals.subject import read_as_trained
 from rstrain.interop.backbone import RANDOM, BackboneFacts, load_backbone
 from rstrain.models.backbone import Backbone
@@ -29,6 +30,7 @@ class Bench:
     facts: BackboneFacts
     train: Index
     test: Index
+    train_split: str
     test_split: str
     classes: list[str]
     device: torch.device
@@ -41,8 +43,8 @@ def open_bench(config: DenseConfig, device: torch.device, seed: int, member: str
     """The splits that have a target `member`, and the backbone that fits them.
 
     Raises:
-        ShardError: no such target or split.
-        ConfigError: a checkpoint that does not fit.
+        ShardError: no such target, or see `parts_of`.
+        ConfigError: a checkpoint that does not fit, or see `parts_of`.
     """
     index = Index.open(config.data)
     target = next((t for t in index.info.targets if t.member == member), None)
@@ -51,15 +53,8 @@ def open_bench(config: DenseConfig, device: torch.device, seed: int, member: str
         raise ShardError(
             f"{index.store}: has no target {member}, which this evaluation is scored against; its targets: {known}"
         )
-    known_splits = sorted({str(s) for s in index.table["split"].to_pylist() if s is not None})
-    test = config.test_split or next((name for name in ("test", "val") if name in known_splits), None)
-    if test is None:
-        raise ShardError(
-            f"{index.store}: has neither a split 'test' nor 'val'; it has {', '.join(known_splits)}: choose with --test-split"
-        )
-    if test == config.train_split:
-        raise ConfigError(f"train and test split are both {test!r}: the scores would mean nothing")
-    parts = [index.where(split=name) for name in (config.train_split, test)]
+    (train_name, learnt), (test_name, scored) = parts_of(config, index)
+    parts = [learnt, scored]
     bands = len(complete(index).reading.bands)
     backbone, facts = load_backbone(
         config.checkpoint,
@@ -85,7 +80,8 @@ def open_bench(config: DenseConfig, device: torch.device, seed: int, member: str
     norm: Norm = config.norm if config.norm != "auto" else "train" if config.checkpoint == RANDOM else "eval"
     train, scored = parts
     side = config.size or facts.size
-    return Bench(backbone, facts, train, scored, test, list(target.classes), device, norm, side)
+    names = train_name, test_name
+    return Bench(backbone, facts, train, scored, *names, list(target.classes), device, norm, side)
 
 
 def joined(table: NDArray[np.float64], device: torch.device) -> NDArray[np.float64]:

@@ -18,21 +18,22 @@ from rstrain.dense.predict import as_images, whole, windows
 from rstrain.evals.bench import Bench
 from rstrain.evals.dense_config import ChangeConfig
 from rstrain.evals.pixels import Counts, batch_means, f1_of, interval, ious
+from rstrain.evals.resume import Course
 from rstrain.evals.scores import Outcome
-from rstrain.evals.segment import Predict, confusions, draw, percent, tensors
+from rstrain.evals.segment import Predict, check_counted, confusions, draw, percent, tensors
 from rstrain.models.init import seeded
 from rstrain.models.sync_norm import sync_batch_norms
 from shards.errors import ShardError
 from shards.targets import IGNORE
 
 
-def change(config: ChangeConfig, bench: Bench, seed: int, sheet: Path | None) -> Outcome:
+def change(config: ChangeConfig, bench: Bench, seed: int, sheet: Path | None, course: Course) -> Outcome:
     """Train and score; pictures go to `sheet`."""
     if len(bench.classes) != 2:
         raise ShardError(
             f"{bench.test.store}: its masks have {len(bench.classes)} classes ({', '.join(bench.classes)}); change needs two"
         )
-    model = train(config, bench, seed)
+    model = train(config, bench, seed, course)
     predict = predictor(config, model, bench.side)
     reader = MaskReader(bench.test, dates=2, classes=2)
     counts = confusions(bench, reader, predict, batch=config.batch, workers=config.workers, amp=config.amp)
@@ -41,7 +42,7 @@ def change(config: ChangeConfig, bench: Bench, seed: int, sheet: Path | None) ->
     return outcome_of(config, counts, reader, seed)
 
 
-def train(config: ChangeConfig, bench: Bench, seed: int) -> ChangeNet:
+def train(config: ChangeConfig, bench: Bench, seed: int, course: Course | None = None) -> ChangeNet:
     """A trained network in evaluation mode; with `trainable` 0 the encoder is as it was, to the last bit."""
     reader = MaskReader(bench.train, dates=2, classes=2)
     with seeded(seed):
@@ -56,16 +57,18 @@ def train(config: ChangeConfig, bench: Bench, seed: int) -> ChangeNet:
         truth = torch.from_numpy(batch.masks).to(bench.device)
         return {"loss": change_loss(module(before, after), truth, config.positive_weight)}
 
-    fit(
+    losses = fit(
         model,
-        read_ahead(steps, 0, steps_of(config, count), workers=config.workers),
+        lambda start: read_ahead(steps, start, steps_of(config, count), workers=config.workers),
         loss_of,
         config=config,
         images=count,
         seed=seed,
         device=bench.device,
         title=f"change, seed {seed}",
+        course=course,
     )
+    check_counted(losses, bench)
     return model
 
 
@@ -96,10 +99,14 @@ def predictor(config: ChangeConfig, model: ChangeNet, side: int) -> Predict:
 def outcome_of(config: ChangeConfig, counts: Counts, reader: MaskReader, seed: int) -> Outcome:
     """Precision, recall and F1 of change, pooled over all pixels, and as the authors averaged them."""
     total = counts.sum(axis=0)
+    if not total[1].any():
+        raise ShardError(
+            f"{reader.index.store}: no pixel of what is scored has changed, so F1 has no meaning: choose another test split"
+        )
     pooled = dict(zip(("precision", "recall", "f1"), f1_of(total), strict=True))
     compat = batch_means(counts, config.compat_batch, seed=seed)
     scores = {f"{name}_percent": percent(value) for name, value in pooled.items()}
-    scores["iou_percent"] = percent(max(0.0, float(ious(total)[1])) if total[1].sum() else 0.0)
+    scores["iou_percent"] = percent(float(ious(total)[1]))
     scores |= {f"batch_mean_{name}_percent": percent(value) for name, value in compat.items()}
     low, high = interval(counts, reader.rows, lambda c: f1_of(c)[2], seed=seed)
     share = total[1].sum() / max(1, total.sum())

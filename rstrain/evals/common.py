@@ -23,6 +23,31 @@ class CommonConfig(Config):
     test_split: str | None = Field(
         None, description="split that is scored; `test` where there is one, else `val`"
     )
+    train_list: Path | None = Field(
+        None,
+        description="samples to learn from instead of a split: a text file, one key or path in the archive (or the end "
+        "of one: class/file.jpg, file.jpg) a line, as the published lists",
+    )
+    test_list: Path | None = Field(None, description="samples to score instead of a split; as --train-list")
+    split_off: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="for a set without a test split: share of the training split's places that is scored instead of "
+        "learnt from; always the same ones (Scale-MAE: 0.1)",
+    )
+    apart_km: float | None = Field(
+        None,
+        gt=0,
+        le=5000,
+        description="with --split-off: places nearer than this to one another, kilometres, stay on one side, so that no "
+        "test place has a neighbour that was learnt from",
+    )
+    pretrained_on: str | None = Field(
+        None,
+        description="shard set that the checkpoint learnt from: what the test split shares with it, by key, bytes, place "
+        "and perceptual hash, is counted in the scores",
+    )
     size: int | None = Field(
         None, gt=0, description="side of the input, pixels; that of the training, 224 for `random`"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal, Self
 
 import pydantic
@@ -12,21 +11,8 @@ from rstrain.evals.common import CommonConfig
 
 
 class EvalConfig(CommonConfig):
-    """What an evaluation of whole images needs: which samples, and how a feature is made of each."""
+    """What an evaluation of whole images needs: how a feature is made of each."""
 
-    train_list: Path | None = Field(
-        None,
-        description="samples to learn from instead of a split: a text file, one key or path in the archive (or the end "
-        "of one: class/file.jpg, file.jpg) a line, as the published lists",
-    )
-    test_list: Path | None = Field(None, description="samples to score instead of a split; as --train-list")
-    split_off: float | None = Field(
-        None,
-        gt=0,
-        lt=1,
-        description="for a set without a test split: share of the training split's places that is scored instead of "
-        "learnt from; always the same ones (Scale-MAE: 0.1)",
-    )
     resize: Literal["crop", "squash"] = Field(
         "crop", description="crop: short side to `size`, then the centre; squash: both sides to `size`"
     )
@@ -41,11 +27,6 @@ class EvalConfig(CommonConfig):
         "the input (Scale-MAE's --eval_gsd); true: metres that a pixel of the input spans, which the data must have",
     )
     base_resolution: float = Field(1.0, gt=0, description="of a gsd: model at 224 px")
-    pretrained_on: str | None = Field(
-        None,
-        description="shard set that the checkpoint learnt from: what the test split shares with it, by key, bytes, place "
-        "and perceptual hash, is counted in the scores",
-    )
     batch: int = Field(256, gt=0, description="images at a time; changes the speed, not the scores")
     amp: bool = Field(False, description="features in bfloat16: faster on a GPU, less exact")
 

@@ -52,6 +52,12 @@ class DenseConfig(CommonConfig):
     vflip: float = Field(0.0, ge=0, le=1, description="probability of a mirrored image, top and bottom")
     turns: bool = Field(False, description="quarter turns, each as likely")
     pictures: int = Field(6, ge=0, description="test images drawn beside the scores, truth and prediction")
+    save_minutes: float = Field(
+        10,
+        gt=0,
+        description="minutes between checkpoints in OUT.resume, from which the same command goes on after an "
+        "interruption; one is also made on SIGTERM and Ctrl-C",
+    )
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -184,6 +190,7 @@ class SegmentConfig(DenseConfig):
             "optimizer": "adam",
             "weight_decay": 0.0,
             "lr": 1e-4,
+            "schedule": "step",
             "milestones": (31,),
             "train_batch": 8,
             "epochs": 40,
@@ -235,6 +242,9 @@ class ChangeConfig(DenseConfig):
         "seco",
         description="the defaults: SeCo's OSCD protocol (frozen encoder, Adam 1e-3, rate times 0.95 each epoch, 100 epochs, "
         "96 px). Its own batch norms moved in training, ours stay",
+    )
+    size: int | None = Field(
+        96, gt=0, description="side of the training crops and of a random ViT's input, pixels"
     )
     epochs: float = Field(100, gt=0, description="how often each training image is seen")
     train_batch: int = Field(32, gt=0, description="pairs a step over all ranks")

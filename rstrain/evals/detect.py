@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from rstrain.evals.matching import (
     match_image,
 )
 from rstrain.evals.precision import Matches, ap50_interval, summary
+from rstrain.evals.resume import Course
 from rstrain.evals.scores import Outcome
 from rstrain.models.init import seeded
 from rstrain.models.sync_norm import sync_batch_norms
@@ -41,9 +42,9 @@ LEAST_SHOWN = 0.5
 """Score from which a detection is drawn."""
 
 
-def detect(config: DetectConfig, bench: Bench, seed: int, sheet: Path | None) -> Outcome:
+def detect(config: DetectConfig, bench: Bench, seed: int, sheet: Path | None, course: Course) -> Outcome:
     """Train and score; pictures go to `sheet`."""
-    detector, losses = train(config, bench, seed)
+    detector, losses = train(config, bench, seed, course)
     reader = BoxReader(bench.test, masks=config.model == "mask-rcnn")
     outcome = score(config, bench, detector, reader, seed)
     if sheet is not None and config.pictures and distributed.is_main():
@@ -62,7 +63,9 @@ class Losses:
     """Mean of the last tenth of the steps."""
 
 
-def train(config: DetectConfig, bench: Bench, seed: int) -> tuple[Detector, Losses]:
+def train(
+    config: DetectConfig, bench: Bench, seed: int, course: Course | None = None
+) -> tuple[Detector, Losses]:
     """A trained detector in evaluation mode.
 
     Raises:
@@ -77,14 +80,15 @@ def train(config: DetectConfig, bench: Bench, seed: int) -> tuple[Detector, Loss
     if not len(rows):
         raise ConfigError("no training image has a box: use --train-empty, or another split")
     with seeded(seed):
-        body = Body(bench.backbone, norm=bench.norm, trainable=config.trainable)
+        body = body_of(config, bench)
         detector = build_detector(config, body, len(bench.classes), bench.facts.mean, bench.facts.std)
     detector = detector.to(bench.device)
     sync_batch_norms(detector)
     steps = BoxSteps(config, reader, rows, seed=seed, rank=distributed.rank(), world=distributed.world_size())
-    batches = read_ahead(
-        steps, 0, steps_of(config, len(rows)), workers=config.workers, pin=bench.device.type == "cuda"
-    )
+
+    def batches(start: int) -> Iterator[list[Boxed]]:
+        pin = bench.device.type == "cuda"
+        return read_ahead(steps, start, steps_of(config, len(rows)), workers=config.workers, pin=pin)
 
     def loss_of(module: nn.Module, batch: list[Boxed]) -> dict[str, Tensor]:
         images = [levels(example, bench.device) for example in batch]
@@ -100,8 +104,24 @@ def train(config: DetectConfig, bench: Bench, seed: int) -> tuple[Detector, Loss
         seed=seed,
         device=bench.device,
         title=f"{config.model}, seed {seed}",
+        course=course,
     )
     return detector, Losses(len(rows), float(np.mean(losses[-max(1, len(losses) // 10) :])))
+
+
+def body_of(config: DetectConfig, bench: Bench) -> Body:
+    """The backbone as maps.
+
+    Raises:
+        ConfigError: a network of one input size, and images brought to another.
+    """
+    body = Body(bench.backbone, norm=bench.norm, trainable=config.trainable)
+    if body.side is not None and {*config.min_sizes, config.max_size} != {body.side}:
+        raise ConfigError(
+            f"{body.arch} takes {body.side} x {body.side} px, for its positions are a table: give --min-sizes {body.side} "
+            f"--max-size {body.side} and square images, or use a ResNet"
+        )
+    return body
 
 
 def levels(example: Boxed, device: torch.device) -> Tensor:

@@ -139,10 +139,10 @@ def _joined(parts: list[Tensor], share: int, total: int, device: torch.device) -
 
 
 @contextmanager
-def shown(title: str, total: int, unit: str = "views") -> Iterator[Callable[[int], None]]:
+def shown(title: str, total: int, unit: str = "views", *, done: int = 0) -> Iterator[Callable[[int], None]]:
     """Progress under a title, or none without one."""
     if not title:
         yield lambda count: None
         return
-    with progress(title, total, unit) as bar:
+    with progress(title, total, unit, done) as bar:
         yield bar.advance

@@ -6,6 +6,7 @@ import hashlib
 
 import numpy as np
 
+from rstrain.evals.resume import Course
 from rstrain.evals.scores import Outcome, classification, labelling, mistakes
 from rstrain.evals.splits import fraction_of
 from rstrain.evals.subject import Subject
@@ -13,7 +14,7 @@ from rstrain.evals.tuning import tuned
 from rstrain.evals.tuning_config import FinetuneConfig
 
 
-def finetune(config: FinetuneConfig, subject: Subject, seed: int) -> Outcome:
+def finetune(config: FinetuneConfig, subject: Subject, seed: int, course: Course) -> Outcome:
     """Train from the checkpoint's weights, score the central crops of the test split with what the last step left.
 
     Raises:
@@ -30,7 +31,7 @@ def finetune(config: FinetuneConfig, subject: Subject, seed: int) -> Outcome:
             "labelled_places": train.places,
             "labelled_sha256": hashlib.sha256(names.encode()).hexdigest(),
         }
-    model, losses = tuned(config, subject, train, seed)
+    model, losses = tuned(config, subject, train, seed, course)
     logits = subject.apply(model, test, title=f"logits of {test.name}").double()
     details["loss"] = {"first_epoch": losses[0], "last_epoch": losses[-1]}
     if config.target == "labels":

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from rstrain.data.evaluation import eval_loader
 from rstrain.data.reading import reading_of
-from rstrain.evals.subject import Subject
+from rstrain.evals.separation import near
+from rstrain.interop.backbone import BackboneFacts
 from shards.index import Index
-from shards.sphere import EARTH_RADIUS_KM
 
-_NEAR_KM = (0.1, 1.0, 10.0)
 _SIDE = 72
 """Side of the thumbnail that is hashed: 8 rows of 9 cells of 9 x 8 pixels."""
 _FLAT = 2.0
@@ -25,7 +24,7 @@ _PAIRS = 10
 _CELLS = 1 << 24
 
 
-def leakage(subject: Subject, where: str) -> dict[str, Any]:
+def leakage(test: Index, facts: BackboneFacts, where: str, workers: int | None) -> dict[str, Any]:
     """Counts for a scores file, with the first examples of each kind.
 
     The pretraining set's `train` split is taken where it has one, as `rstrain pretrain` does, else all of it.
@@ -36,23 +35,22 @@ def leakage(subject: Subject, where: str) -> dict[str, Any]:
     whole = Index.open(where)
     split = "train" if "train" in whole.info.splits else None
     learnt = whole if split is None else whole.where(split=split)
-    test = subject.test.index
     keys = sorted(_column(learnt, "key") & _column(test, "key"))
-    same_set = whole.info.fingerprint == subject.test.index.info.fingerprint
+    same_set = whole.info.fingerprint == test.info.fingerprint
     images = _column(learnt, "sha256") & _column(test, "sha256")
-    alike = _alike(subject, learnt)
-    near = _near(learnt, test)
+    alike = _alike(learnt, test, workers)
+    km = near(learnt, test)
     parts = [
         f"{len(keys):,} keys",
         f"{len(images):,} identical images",
         f"{alike['views']:,} look-alikes",
-        *([f"{near['within_1_km']:,} views within 1 km"] if near else ["no coordinates to compare"]),
+        *([f"{km['within_1_km']:,} views within 1 km"] if km else ["no coordinates to compare"]),
     ]
     return {
         "name": whole.info.name,
         "path": where,
         "fingerprint": whole.info.fingerprint,
-        "checkpoint_names_it": subject.facts.dataset_fingerprint == whole.info.fingerprint,
+        "checkpoint_names_it": facts.dataset_fingerprint == whole.info.fingerprint,
         "same_set": same_set,
         "split": split or "all",
         "views": len(learnt),
@@ -60,7 +58,7 @@ def leakage(subject: Subject, where: str) -> dict[str, Any]:
         "shared_keys": len(keys),
         "shared_keys_first": keys[:_PAIRS],
         "identical_images": len(images),
-        "near": near,
+        "near": km,
         "look_alikes": alike,
         "summary": ", ".join(parts),
     }
@@ -70,25 +68,9 @@ def _column(index: Index, name: str) -> set[str]:
     return {str(value) for value in index.table[name].to_pylist() if value}
 
 
-def _near(learnt: Index, test: Index) -> dict[str, Any] | None:
-    """How many test views have a pretraining place within some distances; None where either has no coordinates."""
-    from sklearn.neighbors import BallTree
-
-    at = [
-        np.radians(np.stack([i.column("lat"), i.column("lon")], axis=1).astype(float)) for i in (learnt, test)
-    ]
-    known, asked = (points[np.isfinite(points).all(axis=1)] for points in at)
-    if not len(known) or not len(asked):
-        return None
-    tree = BallTree(np.unique(known, axis=0), metric="haversine")
-    km = tree.query(asked)[0][:, 0] * EARTH_RADIUS_KM
-    counts = {f"within_{limit:g}_km": int((km <= limit).sum()) for limit in _NEAR_KM}
-    return counts | {"nearest_km": round(float(km.min()), 4), "median_km": round(float(np.median(km)), 4)}
-
-
-def _alike(subject: Subject, learnt: Index) -> dict[str, Any]:
+def _alike(learnt: Index, test: Index, workers: int | None) -> dict[str, Any]:
     """Test views that look like a view of the pretraining set: difference hashes of at most `_BITS` other bits."""
-    hashes = [hashes_of(i, subject.config.workers) for i in (learnt, subject.test.index)]
+    hashes = [hashes_of(i, workers) for i in (learnt, test)]
     (known, known_row), (asked, asked_row) = hashes
     views = 0
     pairs: list[dict[str, Any]] = []
@@ -102,22 +84,22 @@ def _alike(subject: Subject, learnt: Index) -> dict[str, Any]:
         found = np.flatnonzero(bits[np.arange(len(part)), best] <= _BITS)
         views += len(found)
         for at in found[: _PAIRS - len(pairs)].tolist():
-            test_key = subject.test.keys[int(asked_row[start + at])]
+            test_key = test.keys([int(asked_row[start + at])])[0]
             key = learnt.keys([int(known_row[best[at]])])[0]
             pairs.append({"test": test_key, "learnt": key, "bits": int(bits[at, best[at]])})
     return {
         "views": views,
         "bits": _BITS,
         "first": pairs,
-        "too_flat": len(learnt) + len(subject.test) - len(known) - len(asked),
+        "too_flat": len(learnt) + len(test) - len(known) - len(asked),
     }
 
 
 def hashes_of(index: Index, workers: int | None) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """64-bit difference hashes of the views that are not flat, and their rows.
 
-    A thumbnail of 8 x 9 cells, grey of red, green and blue where the set has them, else of all bands; a bit says whether a cell is brighter than its right neighbour (the dHash of
-    N. Krawetz, 2013). It survives a change of size, of compression, of brightness and of contrast.
+    A thumbnail of 8 x 9 cells, grey of red, green and blue where the set has them, else of all bands; a bit says whether
+    a cell is brighter than its right neighbour (the dHash of N. Krawetz, 2013). It survives a change of size, of compression, of brightness and of contrast.
     """
     index = index.read_as(reading_of(index.info, index.info.rgb or ()))
     out, kept = [], []

@@ -88,6 +88,9 @@ class Scores(Config):
     n_test: int
     n_test_places: int
     seed: int
+    near: dict[str, Any] | None = Field(
+        None, description="test views within some kilometres of a place that was learnt from"
+    )
     leakage: dict[str, Any] | None = Field(
         None, description="what the test split shares with the data that the checkpoint learnt from"
     )
@@ -114,6 +117,8 @@ class Scores(Config):
                 s = self.spread[name]
                 tail += f"  mean {s.mean:.2f}, std {s.std:.2f} over {len(s.values)} seeds"
             lines.append(f"  {name:<34} {value:6.2f}{tail}")
+        if self.near is not None and (close := self.near["within_1_km"]):
+            lines.append(f"  {close:,} test views lie within 1 km of a place that was learnt from")
         if self.leakage is not None:
             lines.append(f"  shared with {self.leakage['name']}: {self.leakage['summary']}")
         return "\n".join(lines)

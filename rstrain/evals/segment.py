@@ -22,20 +22,26 @@ from rstrain.evals.bench import Bench, joined
 from rstrain.evals.dense_config import SegmentConfig
 from rstrain.evals.metrics import per_class
 from rstrain.evals.pixels import Counts, confusion_of, interval, ious, mean_iou, per_image_ious
+from rstrain.evals.resume import Course
 from rstrain.evals.scores import MAX_CONFUSION, ClassScore, Outcome
 from rstrain.models.init import seeded
 from rstrain.models.sync_norm import sync_batch_norms
 from shards.console import progress
-from shards.errors import ConfigError
+from shards.errors import ConfigError, ShardError
 from shards.targets import IGNORE
 
 Predict = Callable[[Sequence[Tensor]], Tensor]
 """Normalised images [B, C, H, W] of each date -> classes [B, H, W]."""
 
 
-def segment(config: SegmentConfig, bench: Bench, seed: int, sheet: Path | None) -> Outcome:
+def segment(config: SegmentConfig, bench: Bench, seed: int, sheet: Path | None, course: Course) -> Outcome:
     """Train and score; pictures go to `sheet`."""
-    model = train(config, bench, seed)
+    if len(bench.classes) < 2:
+        raise ShardError(
+            f"{bench.test.store}: its masks have one class ({bench.classes[0]}), so there is nothing to tell apart; "
+            "segmentation needs two or more"
+        )
+    model = train(config, bench, seed, course)
     predict = predictor(config, model, bench.side)
     reader = MaskReader(bench.test, dates=1, classes=len(bench.classes))
     counts = confusions(bench, reader, predict, batch=config.batch, workers=config.workers, amp=config.amp)
@@ -44,7 +50,7 @@ def segment(config: SegmentConfig, bench: Bench, seed: int, sheet: Path | None) 
     return outcome_of(counts, bench, reader, seed)
 
 
-def train(config: SegmentConfig, bench: Bench, seed: int) -> Segmenter:
+def train(config: SegmentConfig, bench: Bench, seed: int, course: Course | None = None) -> Segmenter:
     """A trained segmenter in evaluation mode.
 
     Raises:
@@ -75,17 +81,31 @@ def train(config: SegmentConfig, bench: Bench, seed: int) -> Segmenter:
             parts["aux"] = config.aux * cross_entropy(extra, truth)
         return parts
 
-    fit(
+    losses = fit(
         model,
-        read_ahead(steps, 0, steps_of(config, count), workers=config.workers),
+        lambda start: read_ahead(steps, start, steps_of(config, count), workers=config.workers),
         loss_of,
         config=config,
         images=count,
         seed=seed,
         device=bench.device,
         title=f"{config.model}, seed {seed}",
+        course=course,
     )
+    check_counted(losses, bench)
     return model
+
+
+def check_counted(losses: Sequence[float], bench: Bench) -> None:
+    """Refuse a training that saw no pixel with a class: its loss was 0 all the time.
+
+    Raises:
+        ConfigError: names the split.
+    """
+    if not any(losses):
+        raise ConfigError(
+            f"every pixel seen of split {bench.train_split!r} is ignored: there is nothing to learn from"
+        )
 
 
 def tensors(batch: MaskBatch) -> list[Tensor]:

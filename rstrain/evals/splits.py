@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rstrain.evals.common import CommonConfig
 from rstrain.evals.config import EvalConfig
+from rstrain.evals.separation import neighbourhoods
 from shards.errors import ConfigError, ShardError
 from shards.index import Index
 from shards.random import permute, stream
@@ -62,19 +64,18 @@ def open_splits(config: EvalConfig, *, several: bool = False) -> tuple[Split, Sp
         several: labels are vectors: several classes an image.
 
     Raises:
-        ShardError: no such split, views without a label, a label outside the classes, or a list that names what the set
-            does not have.
-        ConfigError: both splits are the same.
+        ShardError: views without a label, a label outside the classes, or see `parts_of`.
+        ConfigError: see `parts_of`.
     """
     index = Index.open(config.data)
-    train, test = _parts(config, index)
-    shared = set(train[1].keys(np.arange(len(train[1])))) & set(test[1].keys(np.arange(len(test[1]))))
-    if shared and (config.train_list or config.test_list):
-        raise ConfigError(
-            f"{len(shared):,} samples are both learnt from and scored (the first is {min(shared)}): give lists that share none"
-        )
+    train, test = parts_of(config, index)
     classes = _classes(index, several)
     found = [(_vectors if several else _classed)(name, part, classes) for name, part in (train, test)]
+    if not several and len(np.unique(found[0].label)) < 2:
+        raise ShardError(
+            f"{index.store}: all {len(found[0]):,} views of {train[0]!r} are of one class, so there is nothing to tell apart: "
+            "give a set, a split or a list with two classes or more"
+        )
     if not classes:
         classes = [str(i) for i in range(1 + max(int(s.label.max()) for s in found))]
     return found[0], found[1], classes
@@ -114,7 +115,13 @@ def _level(counts: NDArray[np.int64], wanted: int) -> int:
     return level
 
 
-def _parts(config: EvalConfig, index: Index) -> tuple[tuple[str, Index], tuple[str, Index]]:
+def parts_of(config: CommonConfig, index: Index) -> tuple[tuple[str, Index], tuple[str, Index]]:
+    """Name and rows of what is learnt from, and of what is scored.
+
+    Raises:
+        ShardError: no such split, or a list that names what the set does not have.
+        ConfigError: both are the same or share samples, or settings are at odds.
+    """
     known = sorted({str(s) for s in index.table["split"].to_pylist() if s is not None})
     if config.split_off is not None:
         if config.train_list or config.test_list or config.test_split:
@@ -122,7 +129,11 @@ def _parts(config: EvalConfig, index: Index) -> tuple[tuple[str, Index], tuple[s
                 "--split-off makes the test of the training split: leave out --test-split and lists"
             )
         name = _known(index, config.train_split, known, "--train-split")
-        return _halves(index.where(split=name), name, config.split_off)
+        return _halves(index.where(split=name), name, config.split_off, config.apart_km)
+    if config.apart_km is not None:
+        raise ConfigError(
+            "--apart-km says how --split-off divides the places: give --split-off too, or leave it out"
+        )
     default = next((name for name in ("test", "val") if name in known), None)
     if config.train_list is not None:
         train = (config.train_list.stem, index.take(listed(index, config.train_list)))
@@ -130,11 +141,20 @@ def _parts(config: EvalConfig, index: Index) -> tuple[tuple[str, Index], tuple[s
         name = _known(index, config.train_split, known, "--train-split")
         train = (name, index.where(split=name))
     if config.test_list is not None:
-        return train, (config.test_list.stem, index.take(listed(index, config.test_list)))
-    test = _known(index, config.test_split or default, known, "--test-split")
-    if test == config.train_split and config.train_list is None:
-        raise ConfigError(f"train and test split are both {test!r}: the scores would mean nothing")
-    return train, (test, index.where(split=test))
+        test = (config.test_list.stem, index.take(listed(index, config.test_list)))
+    else:
+        name = _known(index, config.test_split or default, known, "--test-split")
+        if name == config.train_split and config.train_list is None:
+            raise ConfigError(f"train and test split are both {name!r}: the scores would mean nothing")
+        test = (name, index.where(split=name))
+    if config.train_list or config.test_list:
+        learnt, scored = (set(part.keys(np.arange(len(part)))) for _, part in (train, test))
+        if shared := learnt & scored:
+            raise ConfigError(
+                f"{len(shared):,} samples are both learnt from and scored (the first is {min(shared)}): give lists that "
+                "share none"
+            )
+    return train, test
 
 
 def _known(index: Index, name: str | None, known: list[str], option: str) -> str:
@@ -145,16 +165,32 @@ def _known(index: Index, name: str | None, known: list[str], option: str) -> str
     raise ShardError(f"{index.store}: has {found}; it has {', '.join(known)}: choose with {option}{more}")
 
 
-def _halves(index: Index, name: str, share: float) -> tuple[tuple[str, Index], tuple[str, Index]]:
-    """Whole places to either side, always the same ones."""
-    places, number = np.unique(index.places()[0], return_inverse=True)
-    if len(places) < 2:
-        raise ConfigError(f"{index.store}: split {name!r} has one place, which cannot be split in two")
-    count = min(len(places) - 1, max(1, round(share * len(places))))
-    scored = (permute(np.arange(len(places)), len(places), _SPLIT_OFF) < count)[number]
+def _halves(
+    index: Index, name: str, share: float, apart_km: float | None
+) -> tuple[tuple[str, Index], tuple[str, Index]]:
+    """Whole places, or whole neighbourhoods of them, to either side, always the same ones."""
+    first, place = np.unique(index.places()[0], return_inverse=True)
+    group = np.arange(len(first)) if apart_km is None else neighbourhoods(index, first, apart_km)
+    size = np.bincount(group)
+    if len(size) < 2:
+        chain = f" or neighbourhood of {apart_km:g} km" if apart_km else ""
+        raise ConfigError(f"{index.store}: split {name!r} is one place{chain}, which cannot be split in two")
+    wanted = max(1, round(share * len(first)))
+    scored = np.zeros(len(size), bool)
+    order = permute(np.arange(len(size)), len(size), _SPLIT_OFF)
+    for number in np.argsort(order):  # in this order, as long as they fit
+        if scored.sum() < len(size) - 1 and size[scored].sum() + size[number] <= wanted:
+            scored[number] = True
+    if not scored.any():
+        raise ConfigError(
+            f"{index.store}: the smallest neighbourhood of {apart_km or 0:g} km holds {size.min():,} of {len(first):,} places, "
+            f"more than the share {share:g}: give a smaller --apart-km or a larger --split-off"
+        )
+    seen = scored[group][place]
+    far = "" if apart_km is None else f", {apart_km:g} km apart"
     return (
-        (name, index.take(np.flatnonzero(~scored))),
-        (f"{name}, {share:g} split off", index.take(np.flatnonzero(scored))),
+        (name, index.take(np.flatnonzero(~seen))),
+        (f"{name}, {share:g} split off{far}", index.take(np.flatnonzero(seen))),
     )
 
 

@@ -34,7 +34,8 @@ class Subject:
     test: Split
     classes: list[str]
     device: torch.device
-    _cache: dict[str, Tensor] = field(default_factory=dict)
+    _cache: dict[tuple[int, float], tuple[Split, Tensor]] = field(default_factory=dict)
+    """By the identity of the split, which is kept alive: two lists may have one name."""
 
     @property
     def size(self) -> int:
@@ -43,11 +44,12 @@ class Subject:
 
     def features(self, split: Split, scale: float = 1.0) -> Tensor:
         """float32 [N, F] of the central crops, `scale` times the side of the input; computed once."""
-        name = f"{split.name} at {scale:g}"
-        if name not in self._cache:
-            title = f"features of {split.name if scale == 1 else name}"
-            self._cache[name] = self.apply(self.backbone, split, scale=scale, title=title)
-        return self._cache[name]
+        known = self._cache.get((id(split), scale))
+        if known is None:
+            title = f"features of {split.name}" + ("" if scale == 1 else f" at {scale:g}")
+            known = split, self.apply(self.backbone, split, scale=scale, title=title)
+            self._cache[id(split), scale] = known
+        return known[1]
 
     def random_features(self, split: Split, epoch: int, seed: int) -> Tensor:
         """float32 [N, F] of one epoch's random crops."""

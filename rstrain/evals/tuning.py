@@ -19,6 +19,7 @@ from rstrain.data.loader import StepData
 from rstrain.data.workers import read_ahead
 from rstrain.engine import spread
 from rstrain.evals.features import shown
+from rstrain.evals.resume import Course
 from rstrain.evals.splits import Split
 from rstrain.evals.subject import Subject
 from rstrain.evals.tuning_config import FinetuneConfig
@@ -57,7 +58,7 @@ class Classifier(nn.Module):
 
 
 def tuned(
-    config: FinetuneConfig, subject: Subject, train: Split, seed: int
+    config: FinetuneConfig, subject: Subject, train: Split, seed: int, course: Course | None = None
 ) -> tuple[Classifier, list[float]]:
     """The classifier after training, and the mean loss of each epoch; the backbone of the subject stays as it is.
 
@@ -66,7 +67,9 @@ def tuned(
 
     Raises:
         ConfigError: the samples of a step do not divide by the ranks, or the loss is not finite.
+        KeyboardInterrupt: a signal, where `course` has a folder.
     """
+    course = course or Course()
     rank, ranks = distributed.rank(), distributed.world_size()
     device = subject.device
     model = Classifier(copy.deepcopy(subject.backbone), len(subject.classes), config, seed)
@@ -82,15 +85,14 @@ def tuned(
     label, told = torch.from_numpy(train.label), _told(config, subject, train)
     joined = spread.joined(model, world)
     _set_modes(model, norm)
-    sums: dict[int, list[Tensor]] = {}
     with (
         torch.random.fork_rng(devices=[]),
-        shown("finetune" if rank == 0 else "", steps, "steps") as advance,
+        course.running(model, optimizer),
+        shown("finetune" if rank == 0 else "", steps, "steps", done=course.step) as advance,
     ):
-        hosts = read_ahead(data, 0, steps, workers=config.workers, pin=device.type == "cuda")
-        for step, host in enumerate(hosts):
-            at = step * batch / len(train)
-            set_lr(optimizer, config.optim.lr_at(at, config.epochs, batch=batch))
+        hosts = read_ahead(data, course.step, steps, workers=config.workers, pin=device.type == "cuda")
+        for step, host in enumerate(hosts, course.step):
+            set_lr(optimizer, config.optim.lr_at(step * batch / len(train), config.epochs, batch=batch))
             torch.manual_seed(int(address(_TORCH, seed, step)) >> 1)
             (images,) = host.views(subject.facts.mean, subject.facts.std, device)
             kept = _kept(config.dropout, seed, step, host.rows, model.backbone.features)
@@ -100,9 +102,12 @@ def tuned(
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            sums.setdefault(int(at), []).append(loss.detach())
             advance(1)
-    return model.eval(), _means(list(sums.values()))
+            course.took(loss)
+    epochs: dict[int, list[Tensor]] = {}
+    for step, loss in enumerate(course.losses):
+        epochs.setdefault(step * batch // len(train), []).append(loss)
+    return model.eval(), _means(list(epochs.values()))
 
 
 def _batch(wanted: int, samples: int) -> int:

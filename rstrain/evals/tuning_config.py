@@ -115,6 +115,12 @@ class FinetuneConfig(EvalConfig):
     )
     area: tuple[float, float] = Field((0.5, 1.0), description="of a resized crop, share of the image")
     hflip: float = Field(0.5, ge=0, le=1, description="probability of a mirror image, left to right")
+    save_minutes: float = Field(
+        10,
+        gt=0,
+        description="minutes between checkpoints in OUT.resume, from which the same command goes on after an "
+        "interruption; one is also made on SIGTERM and Ctrl-C",
+    )
 
     @pydantic.model_validator(mode="before")
     @classmethod

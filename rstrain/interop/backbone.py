@@ -154,7 +154,7 @@ def load_backbone(
         CheckpointError: no such file, not a whole safetensors file, no header.
         ConfigError: another architecture than `arch`, or weights that do not fit.
     """
-    from rstrain.models.backbone import build_backbone
+    from rstrain.models.backbone import build_backbone, fixed_size
 
     if str(source) == RANDOM:
         if arch is None:
@@ -168,7 +168,7 @@ def load_backbone(
         raise ConfigError(
             f"{path}: holds {facts.arch}, not {arch}; leave --arch out, or give another checkpoint"
         )
-    if facts.arch.startswith("timm:") and size not in (None, facts.size):
+    if size not in (None, facts.size) and fixed_size(facts.arch):
         raise ConfigError(
             f"{path}: {facts.arch} was trained at {facts.size} px; size={size} would need its positions "
             f"interpolated, which is not done: use size={facts.size}"

@@ -115,12 +115,13 @@ def _stock(facts: BackboneFacts, to: Target) -> tuple[dict[str, Tensor], str]:
         )
     import timm
 
+    from rstrain.models.backbone import fixed_size
+
     name = facts.arch.removeprefix("timm:")
     if not timm.is_model(name):
         raise ConfigError(f"timm has no {name}: export --to torchvision instead")
     options = {"num_classes": 0, "in_chans": facts.bands}
-    known = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    if known is not None and known.fixed_input_size:
+    if fixed_size(f"timm:{name}"):
         options["img_size"] = facts.size
     net = timm.create_model(name, pretrained=False, **options)
     given = ", ".join(f"{key}={value}" for key, value in options.items())

@@ -122,6 +122,16 @@ def _resnet(arch: str, bands: int, stem: Stem) -> Backbone:
     return Backbone(net, features=features, arch=arch, bands=bands, stem=stem)
 
 
+def fixed_size(arch: str) -> bool:
+    """Whether a model takes inputs of one size only, for which its table of positions was made."""
+    if not arch.startswith("timm:"):
+        return False
+    import timm
+
+    facts = timm.get_pretrained_cfg(arch.removeprefix("timm:"), allow_unregistered=True)
+    return facts is not None and bool(facts.fixed_input_size)
+
+
 def _from_timm(arch: str, bands: int, stem: Stem, size_px: int | None) -> Backbone:
     import timm
 
@@ -133,10 +143,7 @@ def _from_timm(arch: str, bands: int, stem: Stem, size_px: int | None) -> Backbo
         raise ConfigError(
             f"stem={stem} is for torchvision ResNets; {arch} has its own: leave stem at imagenet"
         )
-    facts = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    sized = (
-        {"img_size": size_px} if size_px is not None and facts is not None and facts.fixed_input_size else {}
-    )
+    sized = {"img_size": size_px} if size_px is not None and fixed_size(arch) else {}
     try:
         net = timm.create_model(name, pretrained=False, num_classes=0, in_chans=bands, **sized)
     except (AssertionError, ValueError, RuntimeError) as error:

@@ -20,7 +20,23 @@ _LEAD = (
     "micro_ap_percent",
     "accuracy_percent",
     "scales_mean_top1_percent",
+    "ap50_percent",
+    "miou_percent",
+    "f1_percent",
+    "batch_mean_f1_percent",
 )
+
+
+_SPELT = {
+    "f1": "F1",
+    "top1": "top-1",
+    "top5": "top-5",
+    "ap": "AP",
+    "ap50": "AP50",
+    "ap75": "AP75",
+    "iou": "IoU",
+    "miou": "mIoU",
+}
 
 
 @dataclass(frozen=True)
@@ -112,6 +128,7 @@ def scores_section(runs: Sequence[Run]) -> str:
             title = f"{task}: {title_of(key)}, percent ({data}, {split})"
             charts.append(bars(title, values, references=lines))
         out.append(_published(task, data, first))
+        out.append(_close(group))
         out.append(_shared(group))
     out.append(f'<div class="grid2">{"".join(f"<div>{c}</div>" for c in charts)}</div>')
     out.append(
@@ -152,6 +169,14 @@ def _published(task: str, data: str, scores: dict[str, Any]) -> str:
     )
 
 
+def _close(group: Sequence[Entry]) -> str:
+    """Test views that have a neighbour among those learnt from."""
+    counts = [near["within_1_km"] for e in group if isinstance(near := e.scores.get("near"), dict)]
+    if not any(counts):
+        return ""
+    return f'<p class="note">{max(counts):,} test views lie within 1 km of a place that was learnt from.</p>'
+
+
 def _shared(group: Sequence[Entry]) -> str:
     """What the test split shares with the pretraining data, where that was asked."""
     rows = [
@@ -167,7 +192,7 @@ def _shared(group: Sequence[Entry]) -> str:
 def title_of(key: str) -> str:
     """`temporal_f1_macro_percent` -> `temporal F1 macro`."""
     words = key.removesuffix("_percent").split("_")
-    return " ".join({"f1": "F1", "top1": "top-1", "top5": "top-5"}.get(w, w) for w in words)
+    return " ".join(_SPELT.get(w, w) for w in words)
 
 
 def _table(group: Sequence[Entry]) -> str:
