@@ -72,7 +72,7 @@ def finish(plan: Plan, tasks: list[Task]) -> DatasetInfo:
         index_bytes=0,
         index_sha256="",
         licence=source.set_licence(),
-        attribution=f"{source.title}; {source.url}",
+        attribution=source.set_attribution(),
         config=source.identity(),
         plan_digest=plan.info.plan_digest,
     )

@@ -129,7 +129,7 @@ class Plan:
         """
         if self.info.plan_digest == other.plan_digest:
             return
-        differs = _difference(self.info, other)
+        differs = _difference(self.info, other, self.source().where)
         raise ConfigError(
             f"{self.store}: holds another plan: {differs}\n"
             "  Choose another folder, give the same options, or remove the folder to start over."
@@ -326,18 +326,23 @@ def _digest(source: Source, listing: Listing, rows: list[Row]) -> str:
     return out.hexdigest()
 
 
-def _difference(old: PlanInfo, new: PlanInfo) -> str:
-    keys = sorted(old.source.keys() | new.source.keys())
+def _difference(old: PlanInfo, new: PlanInfo, where: frozenset[str]) -> str:
+    """What differs, without the fields that only say where the archive lies; those may be what was mistaken."""
+    keys = sorted(
+        key for key in old.source.keys() | new.source.keys() if old.source.get(key) != new.source.get(key)
+    )
     options = [
         f"{key} was {old.source.get(key)!r} and is {new.source.get(key)!r}"
         for key in keys
-        if old.source.get(key) != new.source.get(key)
+        if key not in where
     ]
     if options:
         return "; ".join(options)
+    moved = [key for key in keys if key in where]
+    other = f" (other {', '.join(moved)} than then)" if moved else ""
     if old.items != new.items:
-        return f"the archive had {old.items:,} items and has {new.items:,}"
-    return "files of the archive have other names or sizes now"
+        return f"the archive had {old.items:,} items and has {new.items:,}{other}"
+    return f"files of the archive have other names or sizes now{other}"
 
 
 def _file(store: Store) -> Any:

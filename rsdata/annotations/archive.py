@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from rsdata.annotations import coco_json, dota_text, voc_xml, xview_geojson
-from rsdata.annotations.found import Annotated, Found
+from rsdata.annotations.found import Annotated, Found, is_finite
 from rsdata.sources.patterns import by, counted, fill, find, names_in, split_in
 from shards.errors import ConfigError
 
@@ -97,9 +97,14 @@ def _of_lists(
         listed = []
         for about in found.images:
             image = fill(images, dict(parts) | {"file": about.image})
-            size = _size(folder, image)
-            error = ("gone", f"{image}: is in {path} and not in the archive") if size is None else None
-            listed.append(AnnotatedImage(image, size or 0, split, about, error))
+            error, size = None, 0
+            if image.startswith("/") or ".." in image.split("/"):
+                error = ("refused", f"{path}: names {image[:200]!r}, which leaves the folder of the archive")
+            elif (folder / image).is_file():
+                size = (folder / image).stat().st_size
+            else:
+                error = ("gone", f"{image}: is in {path} and not in the archive")
+            listed.append(AnnotatedImage(image, size, split, about, error))
         out.append((found, listed))
     return out
 
@@ -137,7 +142,9 @@ def _relabelled(image: AnnotatedImage, labels: list[int | None], names: list[str
     boxes, notes = [], Counter(image.about.notes)
     for box in image.about.boxes:
         label = labels[box.label]
-        if label is None:
+        if not is_finite(box):
+            notes["boxes dropped: not finite"] += 1
+        elif label is None:
             notes[f"boxes dropped: {names[box.label]!r} is not in the list of classes"] += 1
         else:
             boxes.append(replace(box, label=label) if label != box.label else box)
@@ -147,10 +154,3 @@ def _relabelled(image: AnnotatedImage, labels: list[int | None], names: list[str
 def _folded(name: str) -> str:
     """Letters and digits alone: mirrors of DIOR write `Expressway-Service-area` and `expressway service area`."""
     return re.sub(r"[\W_]", "", name).lower()
-
-
-def _size(folder: Path, path: str) -> int | None:
-    if path.startswith("/") or ".." in path.split("/"):
-        return 0  # refused when it is fetched
-    file = folder / path
-    return file.stat().st_size if file.is_file() else None

@@ -56,7 +56,7 @@ def read(path: Path) -> Found:
         file = msgspec.json.decode(path.read_bytes(), type=_File)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: is no COCO file of instances ({error})") from None
     found = Found(classes=[category.name for category in file.categories])
     if len(set(found.classes)) < len(found.classes):
@@ -108,7 +108,7 @@ def _rings(item: _Object, notes: Counter[str]) -> tuple[Ring, ...]:
         return ()
     try:
         flat = msgspec.json.decode(text, type=list[list[float]])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         notes["outlines dropped: not lists of numbers"] += 1
         return ()
     rings = tuple(ring for ring in map(ring_of, flat) if ring)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from math import isfinite
 
 import msgspec
@@ -77,6 +78,12 @@ class Facts(msgspec.Struct, array_like=True, frozen=True):
         return [Box(r[0], *r[1:5], bool(r[5]), bool(r[6]), r[7]) for r in self.rows]
 
 
+def is_finite(box: Box) -> bool:
+    """Whether all of its corners, and those of its outlines, are numbers that a plan can hold."""
+    outlines = chain.from_iterable(chain.from_iterable(box.rings))
+    return all(map(isfinite, chain((box.left, box.top, box.right, box.bottom), outlines)))
+
+
 def rows_of(boxes: Sequence[Box]) -> list[_Row]:
     """Boxes as rows of a plan, corners to a thousandth of a pixel."""
     return [
@@ -107,10 +114,10 @@ def tidy(boxes: Sequence[Box], width: int, height: int) -> tuple[list[Box], Coun
     notes: Counter[str] = Counter()
     kept: dict[Box, None] = {}
     for box in boxes:
-        corners = (box.left, box.top, box.right, box.bottom)
-        if not all(isfinite(value) for value in corners):
+        if not is_finite(box):
             notes["boxes dropped: not finite"] += 1
             continue
+        corners = (box.left, box.top, box.right, box.bottom)
         inside = within(box, 0, 0, width, height)
         if inside is None or (inside.right - inside.left) * (inside.bottom - inside.top) < _LEAST_AREA_PX:
             empty = box.right <= box.left or box.bottom <= box.top

@@ -118,7 +118,7 @@ def from_geojson(
                 notes[f"features left out: {class_property} is no known class"] += 1
                 continue
             shapes.append((transform_geom(named, crs, geometry), label))
-    except (ValueError, KeyError, TypeError, AttributeError, RasterioError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, RasterioError) as error:
         raise ValueError(f"is no GeoJSON of polygons that can be placed ({error})") from None
     left, top, right, bottom = window
     moved = window_transform(Window(left, top, right - left, bottom - top), transform)

@@ -52,7 +52,7 @@ def read(path: Path) -> Found:
         file = msgspec.json.decode(path.read_bytes(), type=_File)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: is not the GeoJSON of xView ({error})") from None
     found = Found(classes=list(TYPES.values()))
     label = {type_id: place for place, type_id in enumerate(TYPES)}

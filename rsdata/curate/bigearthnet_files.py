@@ -105,7 +105,7 @@ def read_patch(root: Path, folder: str) -> Patch | str:
         return f"{path}: there is no such file, so nobody knows the labels"
     except OSError as error:
         return f"{path}: cannot be read ({error.strerror})"
-    except ValueError as error:  # msgspec's are of this kind
+    except (ValueError, RecursionError) as error:  # msgspec's are of the first kind
         return f"{path}: {error}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsdata.sources.base import FetchError
-from shards.codec import ImageError, decode
+from shards.codec import MAX_PIXELS, ImageError, decode, header
 from shards.failures import FailureClass
 
 CLASSES = ["no change", "change"]
@@ -36,9 +37,13 @@ def change_mask(name: str, data: bytes, *, one_is_change: bool = True) -> NDArra
     """The mask [H, W] of a file with 0 for no change and 1 or 255 for change; else with 1 for no change and 2.
 
     Raises:
-        FetchError: it does not decode, its bands differ, or it has other values.
+        FetchError: it does not decode, is too large, its bands differ, or it has other values.
     """
     try:
+        facts = header(data, sys.maxsize)
+        if facts.width * facts.height > MAX_PIXELS:
+            what = f"{name}: {facts.width} x {facts.height} px is more than {MAX_PIXELS:,} pixels"
+            raise FetchError(FailureClass.REFUSED, what, "check")
         values = np.asarray(decode(name.lower(), data))
     except ImageError as error:
         raise FetchError(FailureClass.INVALID, f"{name}: {error}", "check") from None

@@ -55,7 +55,7 @@ def splits(root: Path, folders: Iterator[str] | list[str]) -> dict[str, str]:
         for split in ("train", "test"):
             path = root / parent / f"{split}.txt"
             if path.is_file():
-                for city in filter(None, re.split(r"[,\s]+", path.read_text(encoding="utf-8-sig"))):
+                for city in filter(None, re.split(r"[,\s]+", _text(path))):
                     if out.setdefault(city, split) != split:
                         raise ConfigError(f"{path}: {city} stands in both train.txt and test.txt")
     return out or dict.fromkeys(TRAIN, "train") | dict.fromkeys(TEST, "test")
@@ -68,12 +68,16 @@ def band_files(folder: Path) -> dict[str, Path]:
 
 
 def dates(folder: Path) -> list[str | None]:
-    """The two dates of dates.txt, ISO 8601; None where it does not tell."""
-    try:
-        text = (folder / "dates.txt").read_text(encoding="utf-8")
-    except OSError:
-        return [None, None]
-    found = {number: f"{year}-{month}-{day}" for number, year, month, day in _DATE.findall(text)}
+    """The two dates of dates.txt, ISO 8601; None where it does not tell, or is not there.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    path = folder / "dates.txt"
+    found = {
+        number: f"{year}-{month}-{day}"
+        for number, year, month, day in _DATE.findall(_text(path) if path.is_file() else "")
+    }
     return [found.get("1"), found.get("2")]
 
 
@@ -89,11 +93,18 @@ def middle(folder: Path) -> tuple[float | None, float | None]:
     try:
         points = list(_points(json.loads(path.read_bytes())))
         lon, lat = zip(*points, strict=True)
-    except (ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise ConfigError(
             f"{path}: cannot be understood ({error}); expected GeoJSON with a polygon"
         ) from None
     return (min(lon) + max(lon)) / 2, (min(lat) + max(lat)) / 2
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); unpack it again") from None
 
 
 def _points(value: object) -> Iterator[tuple[float, float]]:

@@ -45,7 +45,10 @@ def read_properties(path: Path) -> dict[str, Any]:
         OSError: it is not there.
         ValueError: it is no such JSON.
     """
-    values = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    try:
+        values = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     inner = values.get("properties")
     return inner if isinstance(inner, dict) else values
 
@@ -58,7 +61,10 @@ def time_of(scene: str, properties: dict[str, Any]) -> str:
     """
     start = properties.get("system:time_start")
     if isinstance(start, int | float):
-        return datetime.fromtimestamp(start / 1000, UTC).isoformat(timespec="milliseconds")
+        try:
+            return datetime.fromtimestamp(start / 1000, UTC).isoformat(timespec="milliseconds")
+        except (OverflowError, OSError):
+            raise ValueError(f"system:time_start {start:g} is no time") from None
     found = _SCENE.match(scene)
     if found is None:
         raise ValueError(f"{scene}: is not named by its time, and has no system:time_start")

@@ -136,7 +136,7 @@ def vertices(path: Path) -> list[tuple[float, float]]:
         shapes = [feature["geometry"] for feature in features]
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: is no GeoJSON ({error})") from None
     found = []
     for shape in shapes:

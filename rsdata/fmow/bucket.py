@@ -22,6 +22,8 @@ Files = list[tuple[str, int | None]]
 """Path relative to the archive's root, and bytes where they are known."""
 
 _TOPS = tuple(f"{split}/" for split in SPLITS + HIDDEN)
+_LARGEST_MANIFEST = 1 << 30
+"""Bytes: ten million paths of a hundred characters."""
 _LS = re.compile(r"\d{4}-\d\d-\d\d +\d\d:\d\d:\d\d +(?P<size>\d+) (?P<key>.+)")
 """A line of `aws s3 ls --recursive`."""
 
@@ -135,23 +137,34 @@ def from_manifest(path: Path) -> Files:
     try:
         data = path.read_bytes()
         if data[:3] == b"BZh":
-            data = bz2.decompress(data)
+            with bz2.open(path) as file:
+                data = file.read(_LARGEST_MANIFEST + 1)
+            if len(data) > _LARGEST_MANIFEST:
+                raise UserError(
+                    f"{path}: unpacks to more than {_LARGEST_MANIFEST:,} bytes; it is no manifest of fMoW"
+                )
         if data[:4] == b"PAR1":
             files = _files(parquet.read(data), str(path))
         elif data[:1] == b"[":
             files = [(str(name), None) for name in json.loads(data)]
         else:
             files = [_line(line) for line in data.decode().splitlines()]
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except ValueError as error:
+    except (OSError, EOFError) as error:
+        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is neither a JSON list, nor lines of text, nor Parquet ({error})") from None
-    kept = sorted({(name, size) for path_, size in files if (name := _inside(path_))})
+    kept: dict[str, int | None] = {}
+    for found, size in files:
+        name = _inside(found)
+        if name and kept.setdefault(name, size) != size:
+            raise UserError(
+                f"{path}: names {name} twice, with {kept[name]} and {size} bytes; remove one line"
+            )
     if not kept:
         raise UserError(
             f"{path}: names no file of fMoW; expected such as train/airport/airport_0/airport_0_0_rgb.jpg"
         )
-    return list(kept)
+    return sorted(kept.items())
 
 
 def _line(line: str) -> tuple[str, int | None]:

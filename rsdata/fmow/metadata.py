@@ -70,7 +70,7 @@ def parse(data: bytes) -> Metadata:
     """
     try:
         meta = _decoder.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"malformed metadata: {error}" if data else "the metadata file is empty") from None
     if meta.timestamp is not None:
         try:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from rsdata.fmow.files import HIDDEN, PLACE, SPLITS
 from rsdata.fmow.metadata import Facts
@@ -159,7 +159,8 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of each JSON, read in one pass; nothing is written, so a member cannot go astray."""
     try:
         with tarfile.open(path, "r|*") as archive:
-            for member in archive:
+            while (member := archive.next()) is not None:
+                cast(Any, archive).members.clear()  # else it keeps them all, a million
                 name = member.name.removeprefix("./").removeprefix("groundtruth/")
                 if not member.isfile() or not name.endswith(".json"):
                     continue
@@ -197,7 +198,7 @@ def _mapping(data: bytes, where: str) -> dict[str, tuple[str, int]]:
             if top != f"{split}_gt" or match is None or match["cls"] != class_name:
                 raise ValueError
             out[pair["output"]] = (class_name, int(match["loc"]))
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise UserError(
             f"{where}: is not the published mapping, a list of "
             '{"input": "test_gt/<class>/<class>_<number>", "output": "test/<number>"}'

@@ -26,7 +26,7 @@ def merge(
 ) -> RewriteReport:
     """Write the union: the samples of the first set, then those of the second, … within each split.
 
-    Labels become positions in the alphabetical list of all classes; sets with boxes or masks must have the same. Statistics are computed from the pixels again.
+    Labels become positions in the alphabetical list of all classes; sets with boxes, masks or label vectors must have the same. Statistics are computed from the pixels again.
 
     Args:
         folders: two or more finished sets.
@@ -71,7 +71,7 @@ def _classes(indexes: list[Index]) -> list[str]:
         if (index.info.targets, index.info.classes) != (first.info.targets, first.info.classes):
             raise UserError(
                 f"{index.store}: has other targets or classes than {first.store}, or in another order; the numbers in "
-                "boxes and masks stay as they are, so give both sets the same --classes when they are planned"
+                "boxes, masks and label vectors stay as they are, so give both sets the same --classes when they are planned"
             )
     return list(first.info.classes)
 

@@ -60,12 +60,11 @@ def cached_folder(
         if not folder.is_dir():
             if local is not None:
                 _check(local, digest)
-                unpack(local, folder)
+                _unpack(local, folder, local.name)
             else:
                 archive = folder.with_name(f"{folder.name}.archive")
                 _fetch(root, archive, digest, endpoint, backoff)
-                say(f"{shown(root)}: unpacking into {folder}")
-                unpack(archive, folder)
+                _unpack(archive, folder, shown(root).rsplit("/", 1)[-1])
                 _remove(archive)
     return folder
 
@@ -95,6 +94,12 @@ def _fetch(root: str, archive: Path, digest: str | None, endpoint: str | None, b
             download(url, archive, client=client_for(url), digest=digest, progress=bar, backoff=backoff)
     except RemoteError as error:
         raise ConfigError(f"{shown(root)}: cannot be fetched ({error.kind}: {error.reason})") from None
+
+
+def _unpack(archive: Path, folder: Path, name: str) -> None:
+    say(f"{name}: unpacking into {folder}")
+    with progress(f"unpack {name}", archive.stat().st_size, BYTES) as bar:
+        unpack(archive, folder, advance=bar.advance)
 
 
 def _remove(archive: Path) -> None:

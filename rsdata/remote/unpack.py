@@ -16,6 +16,7 @@ import tarfile
 import unicodedata
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn, cast
@@ -60,7 +61,9 @@ class Limits:
 DEFAULT = Limits()
 
 
-def unpack(archive: Path, folder: Path, *, limits: Limits = DEFAULT) -> None:
+def unpack(
+    archive: Path, folder: Path, *, limits: Limits = DEFAULT, advance: Callable[[int], None] = lambda _: None
+) -> None:
     """Write the files of a zip or a tar (plain, gz, bz2, xz) into a folder that is not there yet.
 
     Modes, owners and times of members are not taken over. What an interrupted call left is removed first, so no two
@@ -70,6 +73,7 @@ def unpack(archive: Path, folder: Path, *, limits: Limits = DEFAULT) -> None:
         archive: the file.
         folder: to be.
         limits: what it may become.
+        advance: told how many further bytes of the archive were read.
 
     Raises:
         ArchiveError: damaged, of another kind, or with a member that is refused; nothing is left behind.
@@ -82,7 +86,7 @@ def unpack(archive: Path, folder: Path, *, limits: Limits = DEFAULT) -> None:
             file.seek(0)
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
-            writer = _Writer(archive, part, limits)
+            writer = _Writer(archive, file, part, limits, advance)
             try:
                 _read(file, start, writer)
             except _DAMAGE as error:
@@ -102,8 +106,11 @@ def unpack(archive: Path, folder: Path, *, limits: Limits = DEFAULT) -> None:
 class _Writer:
     """Checks each member before it is written, and counts what is."""
 
-    def __init__(self, archive: Path, folder: Path, limits: Limits) -> None:
+    def __init__(
+        self, archive: Path, file: IO[bytes], folder: Path, limits: Limits, advance: Callable[[int], None]
+    ) -> None:
         self.archive, self.folder, self.limits = archive, folder, limits
+        self._file, self._advance, self._at = file, advance, 0
         self.allowed = limits.allowed(archive.stat().st_size)
         self.name = ""
         self._written = self._count = 0
@@ -145,12 +152,19 @@ class _Writer:
                 self._written += len(piece)
                 self._bound(self._written)
                 file.write(piece)
+                self._tell()
         if size:
             raise EOFError(f"{size:,} bytes are missing")
 
     def make(self, name: str) -> None:
         """A folder."""
         self._claim(name, folder=True)
+
+    def _tell(self) -> None:
+        """Say what was read; the members of a zip may lie in another order than its list."""
+        at = max(self._at, self._file.tell())
+        self._advance(at - self._at)
+        self._at = at
 
     def _bound(self, size: int) -> None:
         if size > self.allowed:

@@ -41,10 +41,10 @@ class Change(Rooted):
         return [Target(member=MASK, classes=["no change", "change"])]
 
     def listing(self) -> Listing:
-        """Every image that A or B has; one without its partner or its mask is planned, and fails in sight.
+        """Every name in A, B and label; one that is not in all three is planned, and fails in sight.
 
         Raises:
-            ConfigError: no such folders, nothing in them, or a scene in two splits.
+            ConfigError: no such folders, or one that is named as no split.
         """
         root = self.folder()
         parts = [""] if (root / "A").is_dir() else [p for p in _folders(root) if (root / p / "A").is_dir()]
@@ -53,26 +53,22 @@ class Change(Rooted):
                 f"{root}: has no folder A; expected A, B and label there, or in train, val and test"
             )
         items: list[Item] = []
-        split_of: dict[str, str] = {}
         for part in parts:
             at = f"{part}/" if part else ""
             held = [_files(root / f"{at}{folder}") for folder in _FOLDERS]
-            for name in sorted(held[0].keys() | held[1].keys()):
+            for name in sorted(set().union(*held)):
                 stem = name.rpartition(".")[0]
                 word = part or stem.partition("_")[0]
                 if part and part.lower() not in SPLITS:
                     raise ConfigError(f"{root / part}: is named as no split; expected train, val or test")
                 split = SPLITS.get(word.lower(), "train")
-                group = at + _CUT.sub("", stem)
-                if split_of.setdefault(group, split) != split:
-                    raise ConfigError(f"{root}: the scene {group!r} lies in {split_of[group]} and in {split}")
                 items.append(
                     Item(
                         id=at + name,
                         urls=tuple(f"{at}{folder}/{name}" for folder in _FOLDERS),
                         sizes=tuple(sizes.get(name, 0) for sizes in held),
                         split=split,
-                        group=group,
+                        group=at + _CUT.sub("", stem),
                     )
                 )
         return Listing(items)

@@ -29,12 +29,23 @@ NOT_IMAGES = {
 
 
 def layout(root: Path) -> dict[str, str]:
-    """Canonical split -> folder, where every folder of the root is named as a split; else nothing."""
+    """Canonical split -> folder, where every folder of the root is named as a split; else nothing.
+
+    Raises:
+        ConfigError: several are, and others lie beside them or stand for the same split; taken for classes they would
+            be wrong labels.
+    """
     names = class_folders(root)
-    known = {SPLITS[name.lower()]: name for name in names if name.lower() in SPLITS}
-    if len(known) != len(names) or not all(class_folders(root / name, bare=True) for name in names):
-        return {}
-    return dict(sorted(known.items()))
+    splits = [name for name in names if name.lower() in SPLITS and class_folders(root / name, bare=True)]
+    known = {SPLITS[name.lower()]: name for name in splits}
+    if len(known) == len(names):
+        return dict(sorted(known.items()))
+    if len(splits) > 1:
+        raise ConfigError(
+            f"{root}: {', '.join(splits)} are named as splits and hold folders, and {len(names) - len(known)} more folders "
+            "lie beside them or stand for the same split; move those away, or give one of them as --root"
+        )
+    return {}
 
 
 def class_folders(folder: Path, *, bare: bool = False) -> list[str]:

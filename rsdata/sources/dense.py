@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from rsdata.pictures import Picture
     from shards.dataset import Member
 
+_MOST_TILES = 100_000
+"""Of one image: 130,000 x 130,000 px in tiles of 416."""
+
 
 class Dense(Rooted):
     """Options that sources with boxes and with masks share."""
@@ -111,12 +114,16 @@ class Dense(Rooted):
 
         if lists:
             named = read_names(lists)
-            out = {}
+            out, used = {}, set()
             for path in images:
                 name = path.rsplit("/", 1)[-1]
-                split = named.get(path) or named.get(name) or named.get(name.rsplit(".", 1)[0])
-                if split:
-                    out[path] = split
+                known = next((n for n in (path, name, name.rsplit(".", 1)[0]) if n in named), None)
+                if known is not None:
+                    out[path] = named[known]
+                    used.add(known)
+            counted(
+                notes, "names in the lists of splits without an annotated image", len(named.keys() - used)
+            )
             counted(notes, "images left out: in no list of a split", len(images) - len(out))
             return out
         told = {path: split for path, split in images.items() if split is not None}
@@ -145,6 +152,24 @@ def tile_id(path: str, window: tuple[int, int, int, int] | None) -> str:
         return path
     stem, dot, ending = path.rpartition(".")
     return f"{stem or ending}-{window[0]}-{window[1]}{dot}{ending if stem else ''}"
+
+
+def check_grid(width: int, height: int, step: int) -> None:
+    """Refuse to cut an image that has no pixels, or more tiles than anybody wants: annotations and headers may lie.
+
+    Raises:
+        FetchError: either.
+    """
+    from shards.failures import FailureClass
+
+    if width < 1 or height < 1:
+        raise FetchError(FailureClass.INVALID, f"its annotation is for {width} x {height} px", "plan")
+    if (count := -(-width // step) * -(-height // step)) > _MOST_TILES:
+        raise FetchError(
+            FailureClass.REFUSED,
+            f"{width} x {height} px make {count:,} tiles; at most {_MOST_TILES:,} are cut (--tile-px)",
+            "plan",
+        )
 
 
 def check_size(facts: Facts, whole: tuple[int, int]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from rsdata.sources.base import Fetched, FetchError, Item, Listing
-from rsdata.sources.dense import Dense, check_size, lists_of, sample_of, tile_id
+from rsdata.sources.dense import Dense, check_grid, check_size, lists_of, sample_of, tile_id
 from rsdata.sources.detection_presets import DETECTION, DetectionName, Format
 
 if TYPE_CHECKING:
@@ -151,9 +151,11 @@ class Detection(Dense):
 
         about, error = image.about, image.error
         width, height = about.width, about.height
-        if error is None and self.tile_px is not None and not width:
+        if error is None and self.tile_px is not None:
             try:
-                width, height = size_of(folder / image.path, self.max_pixels)
+                if not width:
+                    width, height = size_of(folder / image.path, self.max_pixels)
+                check_grid(width, height, self.tile_px - self.overlap_px)
             except FetchError as fault:
                 error = (str(fault.kind), fault.reason)
         facts = Facts(width=width, height=height, gsd_m=about.gsd_m, error=error)

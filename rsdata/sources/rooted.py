@@ -39,17 +39,15 @@ class Rooted(Source):
     @field_validator("root")
     @classmethod
     def _absolute(cls, root: str) -> str:
-        """A build may start from another folder than the plan; and what is stored must hold no password."""
-        scheme, mark, _ = root.partition("://")
-        if not mark:
-            return str(Path(root).expanduser().absolute())
-        if scheme not in ("http", "https", "s3"):
-            raise ValueError(f"{scheme}:// is not read; give a folder, an archive, https:// or s3://")
-        return root
+        """A build may start from another folder than the plan."""
+        return root if "://" in root else str(Path(root).expanduser().absolute())
 
     @model_validator(mode="after")
-    def _without_password(self) -> Self:
-        """Configs are stored and shown, so they hold none."""
+    def _can_be_stored(self) -> Self:
+        """Configs are stored and shown, so they hold no password; nor does what is said of a root that is refused."""
+        scheme, mark, _ = self.root.partition("://")
+        if mark and scheme not in ("http", "https", "s3"):
+            raise ValueError(f"root: {scheme}:// is not read; give a folder, an archive, https:// or s3://")
         for url in (self.root, self.endpoint or ""):
             if "://" in url and "@" in urlsplit(url).netloc:
                 raise ValueError(

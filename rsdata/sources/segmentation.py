@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from rsdata.sources.base import Fetched, FetchError, Item, Listing, read_file
-from rsdata.sources.dense import Dense, check_size, sample_of, tile_id
+from rsdata.sources.dense import Dense, check_grid, check_size, sample_of, tile_id
 from rsdata.sources.segmentation_presets import SEGMENTATION, MaskKind, SegmentationName
 from shards.errors import ConfigError
 
@@ -248,6 +248,7 @@ class Segmentation(Dense):
             try:
                 if not width:
                     width, height = size_of(folder / image.path, self.max_pixels)
+                check_grid(width, height, self.tile_px - self.overlap_px)
                 windows = list(tiles(width, height, self.tile_px, self.overlap_px))
             except FetchError as fault:
                 error = (str(fault.kind), fault.reason)

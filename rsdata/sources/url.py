@@ -157,6 +157,10 @@ class Url(Rooted):
             ) from None
         crs, transform, (lon, lat) = _grid(root / folder / "B2.tif")
         cloud = (properties or {}).get("CLOUDY_PIXEL_PERCENTAGE")
+        try:
+            time, cloud = time_of(scene, properties or {}), None if cloud is None else float(cloud)
+        except (ValueError, TypeError) as error:
+            raise FetchError(FailureClass.INVALID, f"{folder}: {error}", "check") from None
         extra = {
             "scene": scene,
             "crs": crs,
@@ -172,7 +176,7 @@ class Url(Rooted):
             split=split,
             lon=lon,
             lat=lat,
-            time=time_of(scene, properties or {}),
+            time=time,
             gsd_m=float(_SENSOR.finest_m),
             source=folder,
             licence=self.licence,
@@ -203,7 +207,7 @@ def _grid(path: Path) -> tuple[str, tuple[float, ...], tuple[float, float]]:
     from shards.failures import FailureClass
 
     try:
-        with rasterio.open(path) as file:
+        with rasterio.open(path, driver="GTiff") as file:
             crs, transform = file.crs, file.transform
             x, y = file.xy((file.height - 1) / 2, (file.width - 1) / 2)
     except RasterioError as error:

@@ -51,7 +51,7 @@ def routes(trees: Mapping[str, Writer] = TREES) -> list[Route]:
 def _find(forest: Forest, path: str) -> Path | None:
     """The file at `bucket/key`."""
     name, _, key = path.partition("/")
-    if ".." in key.split("/"):
+    if key.startswith("/") or ".." in key.split("/"):
         return None
     folder = forest.bucket(name, key)
     found = folder / key if folder is not None else None
