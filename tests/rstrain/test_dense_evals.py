@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from builders import Place, build_set, pattern
 from rstrain.dense.body import Body
 from rstrain.dense.boxes import BoxReader
 from rstrain.dense.detectors import build_detector
+from rstrain.dense.loop import rate
 from rstrain.dense.masks import Cropping, MaskReader, MaskSteps
 from rstrain.dense.segmenters import build_segmenter
 from rstrain.evals import segment as segmentation
@@ -24,7 +26,7 @@ from rstrain.evals.bench import open_bench
 from rstrain.evals.change import train as train_change
 from rstrain.evals.dense import run_dense
 from rstrain.evals.dense_config import ChangeConfig, DetectConfig, SegmentConfig
-from rstrain.evals.detect import score
+from rstrain.evals.detect import body_of, score
 from rstrain.interop.backbone import BackboneFacts, load_backbone, save_backbone
 from rstrain.models.backbone import build_backbone
 from rstrain.models.init import seeded
@@ -32,7 +34,7 @@ from scenes import build_boxes, build_masks, build_pairs
 from shards.dataset import Target
 from shards.errors import ConfigError, ShardError
 from shards.index import Index
-from shards.targets import BOXES, IGNORE, MASK, encode_mask
+from shards.targets import BOXES, IGNORE, MASK, Box, encode_boxes, encode_mask
 
 torch.set_num_threads(1)
 CPU = torch.device("cpu")
@@ -100,7 +102,13 @@ def test_change_is_learnt_on_an_encoder_that_stays_as_it_was(sets: Path, tmp_pat
     file = tmp_path / "backbone.safetensors"
     save_backbone(file, build_backbone("resnet18", seed=4), BackboneFacts(arch="resnet18", size=64))
     config = ChangeConfig(
-        data=str(sets / "pairs"), checkpoint=str(file), epochs=6, train_batch=8, device="cpu", workers=0
+        data=str(sets / "pairs"),
+        checkpoint=str(file),
+        epochs=6,
+        train_batch=8,
+        device="cpu",
+        workers=0,
+        size=64,
     )
     bench = open_bench(config, CPU, 0, MASK)
     train_change(config.model_copy(update={"epochs": 1.0}), bench, 0)
@@ -256,6 +264,54 @@ def test_faults_are_one_plain_message(sets: Path, tmp_path: Path) -> None:
     )
 
 
+def test_targets_without_content_are_refused(tmp_path: Path) -> None:
+    def pixels(name: str, learnt: int, scored: int, dates: int, classes: tuple[str, ...] = ("a", "b")) -> str:
+        fills = [("train", learnt)] * 4 + [("test", scored)]
+        places = [
+            Place(
+                [pattern(9 * i + date) for date in range(dates)],
+                split=split,
+                members={MASK: encode_mask(np.full((48, 48), fill, np.uint8))},
+            )
+            for i, (split, fill) in enumerate(fills)
+        ]
+        build_set(tmp_path / name, places, targets=[Target(member=MASK, classes=list(classes))])
+        return str(tmp_path / name)
+
+    short: dict[str, Any] = {**COMMON, "size": 32, "train_batch": 2, "epochs": 0.5}
+    for error, match, config in (
+        (ShardError, "masks have one class", SegmentConfig(data=pixels("one", 0, 0, 1, ("a",)), **short)),
+        (
+            ConfigError,
+            "every pixel seen of split 'train' is ignored",
+            SegmentConfig(data=pixels("blank", IGNORE, 0, 1), **short),
+        ),
+        (
+            ConfigError,
+            "every pixel of split 'test' is ignored",
+            SegmentConfig(data=pixels("unscored", 0, IGNORE, 1), **short),
+        ),
+        (
+            ShardError,
+            "no pixel of what is scored has changed",
+            ChangeConfig(data=pixels("same", 0, 0, 2), **short),
+        ),
+    ):
+        with pytest.raises(error, match=match):
+            run_dense(config)
+    config = DetectConfig(data="-", min_sizes=(64,), max_size=96)
+    far, flat = Box(7, 5, 5, 20, 20), Box(0, 5, 5, 5, 20)
+    for number, (box, match) in enumerate(((far, "sample place-00000: .*class"), (flat, "has no area"))):
+        folder = tmp_path / f"boxes-{number}"
+        place = Place([pattern(0)], members={BOXES: encode_boxes([box])})
+        index = build_set(folder, [place], targets=[Target(member=BOXES, classes=["a", "b"])])
+        with pytest.raises(ShardError, match=match):
+            BoxReader(index, masks=False).read(0)
+    bench = SimpleNamespace(backbone=build_backbone("timm:vit_tiny_patch16_224", size_px=64), norm="eval")
+    with pytest.raises(ConfigError, match="--min-sizes 64 --max-size 64"):
+        body_of(config, bench)
+
+
 def _two(sets: Path, tmp_path: Path) -> ChangeConfig:
     members = {MASK: encode_mask(np.zeros((48, 48), np.uint8))}
     places = [Place([pattern(i)], split=s, members=members) for i, s in enumerate(("train", "test"))]
@@ -269,7 +325,12 @@ def test_presets_are_the_published_settings_and_yield_to_options() -> None:
     assert (gersp.nms, gersp.detections, gersp.max_dets, gersp.trainable) == (0.3, 600, (100, 300, 1000), 5)
     assert DetectConfig(data="-", preset="gersp-baseline").trainable == 3
     assert DetectConfig(data="-", preset="crowdai").min_sizes[-1] == 800
+    flood = SegmentConfig(data="-", preset="floodnet")
+    assert [rate(flood, epoch * 10, 400, 80) for epoch in (0, 30, 31, 39)] == pytest.approx(
+        [1e-4, 1e-4, 1e-5, 1e-5]
+    )
     change = ChangeConfig(data="-")
+    assert change.size == 96
     assert (change.optimizer, change.lr, change.gamma, change.trainable) == ("adam", 1e-3, 0.95, 0)
     only = (
         "import sys, rstrain.evals.dense_config; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"

@@ -15,6 +15,7 @@ from rstrain.dense.body import Body, dilate
 from rstrain.dense.boxes import rasterise
 from rstrain.dense.change import ChangeNet
 from rstrain.dense.detectors import Detector, Truth, build_detector
+from rstrain.dense.dyhead import DyHead
 from rstrain.dense.dynamic_rcnn import EVERY, DynamicRoIHeads
 from rstrain.dense.geometry import Turn
 from rstrain.dense.predict import whole, windows
@@ -279,6 +280,14 @@ def test_atss_takes_the_cells_that_overlap_more_than_most_of_the_near() -> None:
     # centre at a quarter of the width and half of the height: sqrt(1/3 * 1)
     near_edge = centreness(torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([[0.0, -5, 20, 15]]))
     torch.testing.assert_close(near_edge, torch.tensor([3**-0.5]))
+
+
+def test_a_dyhead_block_starts_as_a_plain_relu_of_the_mean_of_its_levels() -> None:
+    torch.manual_seed(0)
+    block = DyHead(1, width=64).blocks[0]
+    x = torch.randn(2, 64, 8, 8)
+    torch.testing.assert_close(block.task(x), x.relu(), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(block.weigh(x), torch.full((2, 1, 1, 1), 0.5), atol=0.01, rtol=0)
 
 
 @pytest.mark.slow

@@ -73,9 +73,24 @@ def test_lists_name_samples_by_key_or_by_the_end_of_a_path(unsplit: Path, tmp_pa
     score.write_text("place-00001\nplace-00002\n")
     with pytest.raises(ConfigError, match=r"1 samples are both learnt from and scored .*place-00001"):
         open_splits(config(unsplit, train_list=learn, test_list=score))
+    learn.write_text("place-00000\nplace-00037\n")
     score.write_text("place-00030\nplace-00002\n")
     train, test, _ = open_splits(config(unsplit, train_list=learn, test_list=score))
     assert (train.name, len(train), test.name, len(test)) == ("learn", 3, "score", 4)
+
+
+def test_two_lists_of_one_name_are_two_sets_of_features(unsplit: Path, tmp_path: Path) -> None:
+    for folder, part in (("a", range(0, 40, 3)), ("b", range(1, 40, 3))):
+        (tmp_path / folder).mkdir()
+        text = "".join(f"place-{i:05d}\n" for i in part)
+        (tmp_path / folder / "all.txt").write_text(text)
+        (tmp_path / f"{folder}.txt").write_text(text)
+
+    def scores(train: str, test: str) -> Any:
+        lists = {"train_list": tmp_path / train, "test_list": tmp_path / test}
+        return run_eval(config(unsplit, k=3, **SMALL, **lists)).outcome
+
+    assert scores("a/all.txt", "b/all.txt") == scores("a.txt", "b.txt")
 
 
 def test_a_fraction_is_balanced_nested_and_whole_places(unsplit: Path) -> None:

@@ -220,6 +220,21 @@ def test_faults_are_one_plain_message(data: Path, tmp_path: Path) -> None:
     )
     build_set(tmp_path / "one", [Place([pattern(i)], label=0) for i in range(3)])
     fails(ShardError, "neither a split 'test' nor 'val'; it has train", data=str(tmp_path / "one"))
+    single = [Place([pattern(i)], label=0, split="train" if i else "test") for i in range(3)]
+    build_set(tmp_path / "single", single)
+    fails(ShardError, "all 2 views of 'train' are of one class", data=str(tmp_path / "single"))
+
+
+def test_only_a_table_of_positions_ties_a_model_of_timm_to_one_size(tmp_path: Path) -> None:
+    for arch, tied in (("timm:mobilenetv3_small_050", False), ("timm:vit_tiny_patch16_224", True)):
+        path = tmp_path / f"{tied}.safetensors"
+        save_backbone(path, build_backbone(arch, size_px=64), BackboneFacts(arch=arch, size=64))
+        assert load_backbone(path, size=64)[1].size == 64
+        if tied:
+            with pytest.raises(ConfigError, match="would need its positions interpolated"):
+                load_backbone(path, size=96)
+        else:
+            load_backbone(path, size=96)
 
 
 def test_a_backbone_file_comes_back_as_it_was_or_says_why_not(tmp_path: Path) -> None:

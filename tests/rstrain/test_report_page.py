@@ -140,6 +140,21 @@ def test_two_runs_side_by_side(tmp_path: Path) -> None:
     assert page.stat().st_size < 300_000
 
 
+def test_boxes_stand_beside_the_published_numbers_of_their_first_score(tmp_path: Path) -> None:
+    (tmp_path / "run" / "evals").mkdir(parents=True)
+    found = scores("detect", "random", 0.0, near={"within_1_km": 7}) | {
+        "outcome": {"scores": {"ap_percent": 31.5, "ap50_percent": 58.25}}
+    }
+    found["data"] |= {"name": "dior", "classes": [f"class {i}" for i in range(20)]}
+    (tmp_path / "run" / "evals" / "detect.json").write_text(json.dumps(found))
+    page = build_report([tmp_path / "run"], tmp_path / "page.html")
+    words = check(page)
+    assert "detect: AP50, percent (dior, test)" in words and "detect: AP, percent" not in words
+    chart = page.read_text().split("detect: AP50, percent")[-1]
+    assert "67.8" in chart.split("</svg>")[0], "GeRSP-200 on DIOR, a dashed line"
+    assert "7 test views lie within 1 km" in words
+
+
 def test_what_is_missing_is_said_and_what_is_no_run_is_refused(tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     bare.mkdir()
