@@ -15,6 +15,7 @@ from shards.targets import BOXES, IGNORE, LABELS, MASK, Box, decode_boxes, decod
 
 _FILL = 0.3
 _NAMED = 3
+_BACKGROUNDS = (["background"], ["no change"])
 
 Rgb = NDArray[np.uint8]
 
@@ -57,7 +58,7 @@ def targets_of(index: Index, row: int) -> Targets:
         parts.append(_few([f"{shares[label]:.0%} {classes[MASK][label]}" for label in order]) or "nothing")
     if LABELS in classes and "labels" in index.table.column_names:
         parts.append(_few([classes[LABELS][label] for label in index.table["labels"][row].as_py() or []]))
-    background = MASK in classes and classes[MASK][:1] == ["background"]
+    background = MASK in classes and classes[MASK][:1] in _BACKGROUNDS
     return Targets(boxes, mask, background, "; ".join(parts))
 
 
