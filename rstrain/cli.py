@@ -215,4 +215,11 @@ def bench(config: BenchConfig, json: console.Json = False) -> None:
 
 def main() -> None:
     """The console script."""
-    console.run(app, "rstrain")
+    try:
+        console.run(app, "rstrain")
+    except SystemExit as end:
+        if "RANK" not in os.environ:
+            raise
+        from rstrain.distributed import leave
+
+        leave(end.code if isinstance(end.code, int) else int(end.code is not None))

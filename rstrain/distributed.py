@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -100,6 +102,19 @@ def shutdown() -> None:
     """Leave the process group, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def leave(code: int = 0) -> NoReturn:
+    """End this process of several ranks, after what Python has to tidy up, without the teardown of C++.
+
+    DistributedDataParallel keeps its process group alive for ever. At an ordinary exit the group's threads meet the
+    destruction of what they use, and now and then a rank is aborted ("terminate called without an active exception")
+    though all its work is done, which makes torchrun call the whole run failed.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 @contextmanager

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import ClassVar, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from rsdata.sources.base import Source
+
+_SECRET = re.compile("sig|token|secret|cred|key|auth|pass", re.IGNORECASE)
+"""In names of a query: as signed URLs have them."""
 
 
 class Rooted(Source):
@@ -53,6 +57,12 @@ class Rooted(Source):
                 raise ValueError(
                     "root and endpoint: must not hold a name and password; put them into ~/.netrc"
                 )
+        named = [name for name, _ in parse_qsl(urlsplit(self.root).query) if _SECRET.search(name)]
+        if self.is_url and named:
+            raise ValueError(
+                f"root: its {named[0]} looks like a secret, and configs are stored and shown; fetch the archive and give "
+                "the file"
+            )
         return self
 
     def folder(self) -> Path:

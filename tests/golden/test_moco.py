@@ -247,6 +247,7 @@ def two_rank_step(rank: int, ranks: int, case: str, out: str) -> None:
     got |= {f"grad.{n}": p.grad for n, p in method.named_parameters() if p.grad is not None}
     torch.save(got, f"{out}/{rank}.pt")
     distributed.shutdown()
+    distributed.leave()
 
 
 @pytest.mark.family("moco/lr_schedule")

@@ -90,6 +90,7 @@ def rank_loss(rank: int, ranks: int, case: str, out: str) -> None:
     got = {"loss": step.loss.detach(), "x": x.grad, "y": y.grad, "weight": method.expander[0].weight.grad}
     torch.save(got, f"{out}/{rank}.pt")
     distributed.shutdown()
+    distributed.leave()
 
 
 @pytest.mark.family("vicreg/lars")

@@ -132,6 +132,7 @@ def test_two_processes_at_once_fetch_once(tmp_path: Path) -> None:
     ("root", "reason"),
     [
         ("https://user:hunter2@example.org/a.zip", "must not hold a name and password"),
+        ("https://example.org/a.zip?X-Amz-Signature=hunter2", "looks like a secret"),
         ("ftp://example.org/a.zip", "ftp:// is not read"),
         ("http://192.0.2.1/a.zip", "without TLS"),
         ("https://192.0.2.1/a.csv", "is no archive by its name"),

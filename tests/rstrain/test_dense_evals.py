@@ -157,6 +157,7 @@ with distributed.session("cpu") as world:
     weights, counts = trained(Path(sys.argv[1]) / "masks")
     torch.save({"weights": weights, "counts": counts}, f"{sys.argv[2]}/{world.rank}.pt")
     Path(f"{sys.argv[2]}/{world.rank}.json").write_text(outcome.model_dump_json())
+distributed.leave()
 """
 
 

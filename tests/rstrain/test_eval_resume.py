@@ -237,6 +237,7 @@ with distributed.session("cpu") as world:
         assert run(config).outcome == calm.outcome, config.kind
         distributed.barrier()
         assert not Path(f"{{file}}.resume").exists()
+distributed.leave()
 """
 
 

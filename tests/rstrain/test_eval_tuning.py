@@ -183,6 +183,7 @@ def test_scores_know_nothing_of_ranks_batches_and_workers(data: Path, tmp_path: 
     script.write_text(
         f"import sys\nfrom pathlib import Path\nsys.path[:0] = {sys.path!r}\nfrom test_eval_tuning import _everything\n"
         f"_everything({str(data)!r}, Path({str(tmp_path / 'two')!r}), 7, 2)\n"
+        "from rstrain.distributed import leave\nleave()\n"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(

@@ -162,6 +162,7 @@ with distributed.session("cpu") as world:
     for count in (7, 1):
         out = extract(net, index, np.arange(count), mean=[120.0] * 3, std=[60.0] * 3, size=32, batch=4)
         np.save(f"{sys.argv[2]}/rank{world.rank}-{count}.npy", out.numpy())
+distributed.leave()
 """
 
 

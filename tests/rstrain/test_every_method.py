@@ -172,6 +172,7 @@ with distributed.session("cpu"):
             assert not pretrain(config, out).finished
             hook.remove()
         assert pretrain(config, out).finished
+distributed.leave()
 """
 
 

@@ -188,6 +188,7 @@ with distributed.session("cpu"):
     assert not stopped.finished and stopped.steps == 5, stopped
     hook.remove()
     assert pretrain(config, folder / "stopped").finished
+distributed.leave()
 """
 
 

@@ -93,6 +93,7 @@ def joined(rank: int, out: str) -> None:
     torch.save(gathering(rank), f"{out}/gather.{rank}.pt")
     distributed.barrier()
     distributed.shutdown()
+    distributed.leave()
 
 
 def gathering(rank: int) -> dict[str, Tensor]:

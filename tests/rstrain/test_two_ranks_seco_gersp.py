@@ -99,6 +99,7 @@ def joined(rank: int, out: str) -> None:
         torch.save(train(name, rank, WORLD), f"{out}/{name}.{rank}.pt")
     distributed.barrier()
     distributed.shutdown()
+    distributed.leave()
 
 
 @pytest.fixture(scope="module")

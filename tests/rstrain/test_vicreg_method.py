@@ -70,6 +70,7 @@ def joined(rank: int, out: str) -> None:
     torch.save(train(rank, WORLD), f"{out}/{rank}.pt")
     distributed.barrier()
     distributed.shutdown()
+    distributed.leave()
 
 
 @pytest.mark.slow
