@@ -56,7 +56,7 @@ def start(words: list[str]) -> subprocess.Popen[str]:
 def scores(base: Path, name: str) -> Any:
     """What an evaluation found, without when and where."""
     found = json.loads((base / f"{name}-run" / "knn.json").read_text())
-    return found["scores"]
+    return found["outcome"]
 
 
 def main() -> int:
