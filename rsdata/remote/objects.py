@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from rsdata.remote.http import CONNECT_S, DEADLINE_S, STALL_S, is_loopback
+from rsdata.remote.http import CONNECT_S, PIECE, STALL_S, is_loopback
 from rsdata.remote.limits import limiter_of
 from rsdata.remote.reach import host_of
 from rsdata.remote.retry import NETWORK, Backoff, RemoteError, of_status, retrying
@@ -20,6 +20,8 @@ from shards.failures import FailureClass
 T = TypeVar("T")
 
 AWS = "https://s3.amazonaws.com"
+LARGEST = 2 << 30
+"""Bytes that are read of an object at once."""
 CONCURRENCY = 32
 """Calls at once to one endpoint, over all processes of this user on this machine."""
 
@@ -172,11 +174,18 @@ class _Service:
             from fsspec.asyn import sync
 
             answer = self.fs.call_s3("get_object", Bucket=bucket, Key=key, **ranged)
-            body = answer["Body"]
-            try:
-                data: bytes = sync(self.fs.loop, body.read, timeout=DEADLINE_S)
+            if answer["ContentLength"] > LARGEST:
+                raise RemoteError(
+                    FailureClass.REFUSED,
+                    f"s3://{bucket}/{key}: {answer['ContentLength']:,} bytes are too many at once",
+                )
+            body, pieces = answer["Body"], []
+            try:  # a large object on a slow line may take long, as long as something comes
+                while piece := sync(self.fs.loop, body.read, PIECE, timeout=STALL_S):
+                    pieces.append(piece)
             finally:
                 body.close()
+            data = b"".join(pieces)
             if len(data) != answer["ContentLength"]:
                 raise RemoteError(FailureClass.TRANSIENT, f"{self.host} cut the connection", again=True)
             return data
