@@ -66,7 +66,8 @@ def tuned(
     batch norms in training see all of them.
 
     Raises:
-        ConfigError: the samples of a step do not divide by the ranks, or the loss is not finite.
+        ConfigError: the samples of a step do not divide by the ranks or are one where batch norms learn, or the loss
+            is not finite.
         KeyboardInterrupt: a signal, where `course` has a folder.
     """
     course = course or Course()
@@ -80,6 +81,11 @@ def tuned(
     share = config.head_lr / config.optim.lr if config.head_lr is not None else None
     optimizer = build_optimizer(config.optim, model, {"head.": share} if share is not None else None)
     batch = _batch(config.train_batch, len(train))
+    if batch == 1 and (norm == "train" or config.head_norm):
+        raise ConfigError(
+            f"a step of one sample (--train-batch {config.train_batch}, {len(train):,} to learn from) gives batch norms in "
+            "training nothing to normalise by: use more, or --norm eval and no --head-norm"
+        )
     steps = max(1, round(config.epochs * len(train) / batch))
     data = _data(config, subject, train, batch, int(address(_ORDER, seed)) >> 1)
     label, told = torch.from_numpy(train.label), _told(config, subject, train)

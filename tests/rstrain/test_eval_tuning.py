@@ -95,6 +95,16 @@ def test_statistics_are_frozen_where_the_protocol_says_so(data: Path, tmp_path: 
         assert all(torch.equal(t, now[name]) for name, t in before.items()), "the subject stays as it is"
 
 
+def test_a_step_of_one_sample_is_refused_where_batch_norms_learn(data: Path) -> None:
+    from rstrain.evals.subject import open_subject
+    from rstrain.evals.tuning import tuned
+
+    config = tuning(data, norm="train", train_batch=1)
+    subject = open_subject(config, torch.device("cpu"), 0)
+    with pytest.raises(ConfigError, match="a step of one sample .* use more, or --norm eval"):
+        tuned(config, subject, subject.train, 0)
+
+
 def test_presets_are_written_out_and_options_override_them() -> None:
     one = FinetuneConfig.build(data="x", preset="vicreg-1", optim={"lr": 0.5})
     assert (one.fraction, one.head_lr, one.optim.lr, one.optim.schedule) == (0.01, 0.08, 0.5, "cosine_epoch")
