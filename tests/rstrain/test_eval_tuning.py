@@ -101,7 +101,7 @@ def test_a_step_of_one_sample_is_refused_where_batch_norms_learn(data: Path) -> 
 
     config = tuning(data, norm="train", train_batch=1)
     subject = open_subject(config, torch.device("cpu"), 0)
-    with pytest.raises(ConfigError, match="a step of one sample .* use more, or --norm eval"):
+    with pytest.raises(ConfigError, match=r"a step of one sample .* use more, or --norm eval"):
         tuned(config, subject, subject.train, 0)
 
 
