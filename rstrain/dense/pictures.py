@@ -19,7 +19,9 @@ from shards.targets import IGNORE
 Picture = NDArray[np.uint8]
 SIDE = 256
 """Longest side of a tile, pixels."""
-_GAP = 4
+_GAP, _LINE = 4, 20
+_FONT = (cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
+Rgb = tuple[int, int, int]
 
 
 def rgb_of(index: Index, pixels: NDArray[Any]) -> Picture:
@@ -33,10 +35,17 @@ def rgb_of(index: Index, pixels: NDArray[Any]) -> Picture:
     return np.ascontiguousarray(pixels[..., chosen].clip(0, 255).astype(np.uint8))
 
 
-def colour(label: int) -> tuple[int, int, int]:
+def colour(label: int) -> Rgb:
     """A colour of a class; neighbours in the list are far apart."""
     red, green, blue = colorsys.hsv_to_rgb(label * 0.61803 % 1.0, 0.85, 1.0)
     return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def legend_of(classes: Sequence[str], *, masks: bool) -> list[tuple[str, Rgb]]:
+    """Name and colour of each class, as boxes or as masks have them."""
+    return [
+        (name, (0, 0, 0) if masks and label == 0 else colour(label)) for label, name in enumerate(classes)
+    ]
 
 
 def with_boxes(picture: Picture, boxes: NDArray[np.floating], labels: Sequence[int]) -> Picture:
@@ -75,13 +84,38 @@ def chosen(count: int, wanted: int) -> NDArray[np.int64]:
     return np.arange(most, dtype=np.int64) * count // max(most, 1)
 
 
-def save(path: Path, rows: Sequence[Sequence[Picture]]) -> None:
-    """Rows of tiles as one PNG on white."""
-    columns = len(rows[0])
+def save(
+    path: Path, rows: Sequence[Sequence[Picture]], titles: Sequence[str], legend: Sequence[tuple[str, Rgb]]
+) -> None:
+    """Rows of tiles as one PNG on white, with a title over each column and the colours of the classes below."""
     cell = SIDE + _GAP
-    sheet = np.full((cell * len(rows) + _GAP, cell * columns + _GAP, 3), 255, np.uint8)
+    width = cell * len(titles) + _GAP
+    sheet = np.full((_LINE + cell * len(rows) + _GAP, width, 3), 255, np.uint8)
+    for x, title in enumerate(titles):
+        _write(sheet, title, _GAP + x * cell, 0)
     for y, row in enumerate(rows):
         for x, tile in enumerate(row):
-            top, left = _GAP + y * cell, _GAP + x * cell
+            top, left = _LINE + y * cell, _GAP + x * cell
             sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
-    Store(path.parent).write(path.name, encode_png(sheet))
+    Store(path.parent).write(path.name, encode_png(np.concatenate([sheet, _legend(legend, width)])))
+
+
+def _legend(entries: Sequence[tuple[str, Rgb]], width: int) -> Picture:
+    """A square of its colour before each name, in as many lines as it takes."""
+    places, left, line = [], _GAP, 0
+    for name, rgb in entries:
+        room = 2 * _LINE + cv2.getTextSize(name, *_FONT)[0][0]
+        if left > _GAP and left + room > width:
+            left, line = _GAP, line + 1
+        places.append((name, rgb, left, line * _LINE))
+        left += room
+    out = np.full(((line + 1) * _LINE if places else 0, width, 3), 255, np.uint8)
+    for name, rgb, left, top in places:
+        cv2.rectangle(out, (left, top + 4), (left + 11, top + 15), rgb, cv2.FILLED)
+        _write(out, name, left + _LINE, top)
+    return out
+
+
+def _write(out: Picture, text: str, left: int, top: int) -> None:
+    font, scale, thick = _FONT
+    cv2.putText(out, text, (left, top + _LINE - 6), font, scale, (0, 0, 0), thick, cv2.LINE_AA)

@@ -209,4 +209,5 @@ def draw(config: DetectConfig, bench: Bench, detector: Detector, reader: BoxRead
                 pictures.with_boxes(picture, boxes, labels),
             )
         )
-    pictures.save(sheet, rows)
+    titles = ("truth", f"found, score {LEAST_SHOWN:g} and more")
+    pictures.save(sheet, rows, titles, pictures.legend_of(bench.classes, masks=False))

@@ -225,4 +225,6 @@ def draw(bench: Bench, reader: MaskReader, predict: Predict, wanted: int, sheet:
             got = predict(as_images(levels, bench.facts.mean, bench.facts.std, bench.device))[0].cpu().numpy()
         dates = [pictures.plain(pictures.rgb_of(bench.test, image)) for image in place.images]
         rows.append((*dates, pictures.of_mask(place.mask), pictures.of_mask(got)))
-    pictures.save(sheet, rows)
+    named = ("image",) if len(rows[0]) == 3 else ("first date", "second date")
+    titles = (*named, "truth", "prediction")
+    pictures.save(sheet, rows, titles, pictures.legend_of(bench.classes, masks=True))
