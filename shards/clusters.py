@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from shards.config import digest_of
 from shards.errors import ConfigError
+from shards.machine import cores
 from shards.sphere import great_circle_km, lon_lat, nearest, unit_vectors
 
 Space = Literal["sphere", "degrees"]
@@ -76,9 +78,13 @@ class Clusters:
         """Cluster of each place, 0 … K-1; degrees east and north."""
         east, north = np.asarray(lon, np.float64), np.asarray(lat, np.float64)
         out = np.empty(len(east), np.int64)
-        for start in range(0, len(east), _CHUNK):
+
+        def part(start: int) -> None:
             rows = slice(start, start + _CHUNK)
             out[rows] = nearest(points_of(self.space, east[rows], north[rows]), self.vectors)
+
+        with ThreadPoolExecutor(min(8, cores())) as pool:
+            list(pool.map(part, range(0, len(east), _CHUNK)))
         return out
 
     def distance_km(self, lon: ArrayLike, lat: ArrayLike, labels: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 EARTH_RADIUS_KM = 6371.0088
 """Mean radius (IUGG)."""
+_SCORES = 1 << 17  # a megabyte of scores stays in a core's cache: twice as fast as eight
 
 
 def unit_vectors(lon: ArrayLike, lat: ArrayLike) -> NDArray[np.float64]:
@@ -28,12 +29,11 @@ def great_circle_km(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[n
     return out
 
 
-def nearest(
-    points: NDArray[np.float64], centres: NDArray[np.float64], chunk: int = 1 << 16
-) -> NDArray[np.int64]:
+def nearest(points: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArray[np.int64]:
     """Index of the nearest centre by Euclidean distance, [N]; points [N, D], centres [K, D]."""
     out = np.empty(len(points), np.int64)
     half = 0.5 * (centres**2).sum(axis=1)
+    chunk = max(64, _SCORES // max(1, len(centres)))
     for start in range(0, len(points), chunk):
         part = points[start : start + chunk]
         out[start : start + chunk] = np.argmax(part @ centres.T - half, axis=1)

@@ -8,7 +8,6 @@ Everything is single-threaded or summed in a fixed order, so the answer does not
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shards.machine import cores
 from shards.random import address
 from shards.sphere import nearest
 
@@ -59,7 +59,7 @@ def look(points: Points, weight: Floats | None, n: int, centres: Floats) -> Pass
     def part(start: int) -> tuple[NDArray[np.int64], NDArray[np.float64], float, tuple[float, int]]:
         rows = slice(start, min(start + _CHUNK, n))
         x = points(rows)
-        label = nearest(x, centres, _CHUNK)
+        label = nearest(x, centres)
         w = np.ones(len(x)) if weight is None else weight[rows]
         sums = np.empty((k, dims + 1))
         sums[:, dims] = np.bincount(label, w, minlength=k)
@@ -72,7 +72,7 @@ def look(points: Points, weight: Floats | None, n: int, centres: Floats) -> Pass
     labels = np.empty(n, np.int32)
     total, inertia, far = np.zeros((k, dims + 1)), 0.0, (-1.0, 0)
     starts = range(0, n, _CHUNK)
-    with ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0)))) as pool:
+    with ThreadPoolExecutor(min(8, cores())) as pool:
         for start, (label, sums, share, candidate) in zip(starts, pool.map(part, starts), strict=True):
             labels[start : start + len(label)] = label
             total += sums

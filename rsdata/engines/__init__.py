@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from shards.errors import ConfigError
+from shards.machine import cores
 from shards.store import Store
 
 ENTRY = "rsdata.task:run_task"
@@ -88,8 +88,3 @@ def _dask() -> Any:
             "--engine dask needs the extra dask; install it: pip install 'rspretrain[dask]'"
         ) from None
     return dask
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from shards.codec import ImageError
 from shards.dataset import read_info
 from shards.errors import ShardError
 from shards.index import Index
+from shards.machine import cores
 from shards.stats import BandStats, Histogram
 from shards.store import Store
 
@@ -120,7 +120,7 @@ def _histograms(index: Index, advance: Callable[[int], None] | None) -> Iterator
             advance(len(rows))
         return total
 
-    with ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0)))) as pool:
+    with ThreadPoolExecutor(min(8, cores())) as pool:
         yield from (part for part in pool.map(one, range(0, len(index), _CHUNK)) if part is not None)
 
 

@@ -8,7 +8,6 @@ import os
 import signal
 import weakref
 from collections.abc import Generator, Iterator
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import cv2
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from rstrain.data import ring
 from rstrain.data.watchdog import STACKS, Watchdog
 from shards.errors import UserError
+from shards.machine import cores
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -39,15 +39,8 @@ class Numbered(Protocol[T_co]):
 
 
 def default_workers(most: int = 8) -> int:
-    """Cores this process may use (affinity and cgroup quota), at most `most`."""
-    cores = len(os.sched_getaffinity(0))
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        if quota != "max":
-            cores = min(cores, max(1, round(int(quota) / int(period))))
-    except (OSError, ValueError):
-        pass
-    return min(cores, most)
+    """Cores this process may use, at most `most`."""
+    return min(cores(), most)
 
 
 def read_ahead(

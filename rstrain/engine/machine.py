@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from rstrain.distributed import World
+from shards.machine import cores
 from shards.store import Store
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "simplejpeg", "pyarrow")
@@ -27,7 +28,7 @@ def environment(world: World) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         "gpu": gpu,
         "ranks": world.world,
