@@ -66,16 +66,17 @@ def test_the_readme_names_only_options_that_exist() -> None:
     lines = re.sub(r"\\\n\s*", "", text).splitlines()
     commands = [line for line in lines if line.startswith(("rsdata ", "rstrain ", "torchrun "))]
     assert len(commands) >= 12
+    named: dict[tuple[str, ...], str] = {}
     for line in commands:
         words = line.split()
         program = words.index("-m") + 1 if words[0] == "torchrun" else 0
         depth = 3 if words[program + 1] in ("plan", "run", "pretrain", "eval") else 2
+        command = tuple(words[program : program + depth])
+        named[command] = " ".join([named.get(command, ""), *words[program:]])
+    for command, uses in named.items():
         done = subprocess.run(
-            [sys.executable, "-m", *words[program : program + depth], "--help"],
-            capture_output=True,
-            text=True,
-            timeout=60,
+            [sys.executable, "-m", *command, "--help"], capture_output=True, text=True, timeout=60
         )
-        assert done.returncode == 0, line
-        for option in re.findall(r"--[a-z0-9-]+", " ".join(words[program:])):
-            assert option in done.stdout, f"{option} of: {line}"
+        assert done.returncode == 0, uses
+        for option in re.findall(r"--[a-z0-9-]+", uses):
+            assert option in done.stdout, f"{option} of: {uses}"

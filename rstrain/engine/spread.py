@@ -9,18 +9,15 @@ from typing import Any, cast
 
 import torch
 import torch.distributed.checkpoint.state_dict as whole
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from rstrain.distributed import World
 from rstrain.methods.base import Method
 
-_UNITS = (Block, BasicBlock, Bottleneck)
 _FULL = whole.StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
@@ -31,9 +28,12 @@ def cut(method: Method, world: World) -> None:
     step. A momentum branch is cut as the branch that it follows, so it moves share by share. Buffers (queues, running
     statistics) stay whole on each rank.
     """
+    from timm.models.vision_transformer import Block
+    from torchvision.models.resnet import BasicBlock, Bottleneck
+
     mesh = init_device_mesh(world.device.type, (world.world,))
     for module in method.modules():
-        if isinstance(module, _UNITS):
+        if isinstance(module, (Block, BasicBlock, Bottleneck)):
             fully_shard(module, mesh=mesh)
     fully_shard(method, mesh=mesh)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from shards.errors import ConfigError
 from shards.index import Index
-from shards.sphere import EARTH_RADIUS_KM, unit_vectors
+from shards.sphere import EARTH_RADIUS_KM, great_circle_km, unit_vectors
 
 _NEAR_KM = (0.1, 1.0, 10.0)
 _CHUNK = 4096
@@ -17,14 +17,15 @@ _CHUNK = 4096
 
 def near(learnt: Index, test: Index) -> dict[str, Any] | None:
     """How many test views have a place that was learnt from within some distances; None where either has no coordinates."""
-    from sklearn.neighbors import BallTree
+    from scipy.spatial import cKDTree
 
-    at = [np.radians(_coordinates(index)) for index in (learnt, test)]
-    known, asked = (points[np.isfinite(points).all(axis=1)] for points in at)
+    places = [unit_vectors(at[:, 1], at[:, 0]) for at in map(_coordinates, (learnt, test))]
+    known, asked = (points[np.isfinite(points).all(axis=1)] for points in places)
     if not len(known) or not len(asked):
         return None
-    tree = BallTree(np.unique(known, axis=0), metric="haversine")
-    km = tree.query(asked)[0][:, 0] * EARTH_RADIUS_KM
+    known = np.unique(known, axis=0)
+    _, at = cKDTree(known).query(asked)
+    km = great_circle_km(known[at], asked)
     counts = {f"within_{limit:g}_km": int((km <= limit).sum()) for limit in _NEAR_KM}
     return counts | {"nearest_km": round(float(km.min()), 4), "median_km": round(float(np.median(km)), 4)}
 
