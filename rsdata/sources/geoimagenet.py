@@ -197,9 +197,8 @@ class GeoImageNet(Source):
         from rsdata.flickr.ids import parse
         from rsdata.flickr.images import open_images, squashed
         from rsdata.images import check_image, fit
-        from rsdata.sources.members import json_member
+        from rsdata.sources.members import image_sample
         from shards.failures import FailureClass
-        from shards.sample import Sample, View
 
         photo = parse(item.urls[0])
         assert photo is not None
@@ -227,29 +226,11 @@ class GeoImageNet(Source):
             "country": place.country,
             "taken": info.taken if info else "",
         }
-        view = View(
-            member=image.ending,
-            width=image.width,
-            height=image.height,
-            label=item.label,
-            split=item.split,
-            lon=place.lon,
-            lat=place.lat,
-            source=url,
-            licence=info.licence
-            if info
-            else f"not asked for: https://www.flickr.com/photo.gne?id={photo.id}",
-            extra=extra,
+        licence = info.licence if info else f"not asked for: https://www.flickr.com/photo.gne?id={photo.id}"
+        more = {"lon": place.lon, "lat": place.lat, "source": url, "licence": licence}
+        return image_sample(
+            item, image, licence=licence, extra=extra, more=more, source=url, lon=place.lon, lat=place.lat
         )
-        facts = extra | {"id": item.id, "label": item.label, "split": item.split}
-        facts |= {"lon": place.lon, "lat": place.lat, "source": url, "licence": view.licence}
-        members = {
-            image.ending: image.data,
-            "cls": str(item.label).encode(),
-            "json": json_member(facts),
-        }
-        notes = {image.note: 1} if image.note else {}
-        return Fetched(Sample(item.key, members, (view,)), image.histogram(), notes=notes)
 
     def _wnids(self, names: dict[str, str]) -> list[str]:
         """The classes, sorted."""

@@ -132,26 +132,16 @@ class ImageFolder(Rooted):
 
             return fetch(self._images(), item, self.set_licence())
         from rsdata.images import check_image, fit
-        from rsdata.sources.members import json_member
-        from shards.sample import Sample, View
+        from rsdata.sources.members import image_sample
 
         data = read_file(self._images(), item.urls[0], item.sizes[0])
-        image = fit(check_image(data, max_pixels=self.max_pixels), size=self.size)
-        facts = {"id": item.id, "class_name": item.facts, "label": item.label, "split": item.split}
-        view = View(
-            member=image.ending,
-            width=image.width,
-            height=image.height,
-            label=item.label,
-            split=item.split,
-            gsd_m=PRESETS[self.preset].gsd_m if self.preset else None,
-            source=item.urls[0],
+        return image_sample(
+            item,
+            fit(check_image(data, max_pixels=self.max_pixels), size=self.size),
             licence=self.set_licence(),
             extra={"class_name": item.facts},
+            gsd_m=PRESETS[self.preset].gsd_m if self.preset else None,
         )
-        members = {image.ending: image.data, "cls": str(item.label).encode(), "json": json_member(facts)}
-        notes = {image.note: 1} if image.note else {}
-        return Fetched(Sample(item.key, members, (view,)), image.histogram(), notes=notes)
 
     def _images(self) -> Path:
         """The folder of class folders; a local one is taken as it is."""

@@ -91,30 +91,12 @@ class ImageNet(Rooted):
     def fetch(self, item: Item) -> Fetched:
         """One image with its label."""
         from rsdata.images import check_image, fit
-        from rsdata.sources.members import json_member
-        from shards.sample import Sample, View
+        from rsdata.sources.members import image_sample
 
         data = read_file(self.folder(), item.urls[0], item.sizes[0])
         image = fit(check_image(data, max_pixels=self.max_pixels), size=self.size)
         wnid, _, name = item.facts.partition(" ")
-        own = {"wnid": wnid, "class_name": name}
-        view = View(
-            member=image.ending,
-            width=image.width,
-            height=image.height,
-            label=item.label,
-            split=item.split,
-            source=item.urls[0],
-            licence=self.licence,
-            extra=own,
-        )
-        members = {
-            image.ending: image.data,
-            "cls": str(item.label).encode(),
-            "json": json_member(own | {"id": item.id, "label": item.label, "split": item.split}),
-        }
-        notes = {image.note: 1} if image.note else {}
-        return Fetched(Sample(item.key, members, (view,)), image.histogram(), notes=notes)
+        return image_sample(item, image, licence=self.licence, extra={"wnid": wnid, "class_name": name})
 
 
 Files = dict[str, list[tuple[str, int]]]

@@ -76,36 +76,17 @@ class MillionAID(Rooted):
     def fetch(self, item: Item) -> Fetched:
         """One scene, with its label where it has one."""
         from rsdata.images import check_image, fit
-        from rsdata.sources.members import json_member
-        from shards.sample import Sample, View
+        from rsdata.sources.members import image_sample
 
         data = read_file(self.folder(), item.urls[0], item.sizes[0])
         image = check_image(data, max_pixels=self.max_pixels)
-        whole = (image.width, image.height)
-        image = fit(image, size=self.size or None)
-        own = {"class_name": item.facts.rpartition("/")[2], "class_path": item.facts}
-        facts = own | {
-            "id": item.id,
-            "label": item.label,
-            "split": item.split,
-            "width": whole[0],
-            "height": whole[1],
-        }
-        view = View(
-            member=image.ending,
-            width=image.width,
-            height=image.height,
-            label=item.label,
-            split=item.split,
-            source=item.urls[0],
+        return image_sample(
+            item,
+            fit(image, size=self.size or None),
             licence=self.licence,
-            extra=own,
+            extra={"class_name": item.facts.rpartition("/")[2], "class_path": item.facts},
+            more={"width": image.width, "height": image.height},
         )
-        members = {image.ending: image.data, "json": json_member(facts)}
-        if item.label is not None:
-            members["cls"] = str(item.label).encode()
-        notes = {image.note: 1} if image.note else {}
-        return Fetched(Sample(item.key, members, (view,)), image.histogram(), notes=notes)
 
 
 def _scenes(root: Path, split: str, notes: Counter[str]) -> list[tuple[str, int, str]]:
