@@ -284,7 +284,7 @@ def _bytes_of(items: list[Item]) -> int | None:
     if not all(item.sizes for item in items):
         return None
     return sum(
-        {url: size for item in items for url, size in zip(item.urls, item.sizes, strict=False)}.values()
+        {url: size for item in items for url, size in zip(item.urls, item.sizes, strict=True)}.values()
     )
 
 

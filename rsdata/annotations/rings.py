@@ -40,8 +40,10 @@ def clip(ring: Ring, left: float, top: float, right: float, bottom: float) -> Ri
 
 
 def ring_of(flat: Sequence[float]) -> Ring:
-    """Corners of `x0 y0 x1 y1 …`, the last not repeating the first; empty where they are fewer than three."""
-    corners = list(zip(flat[::2], flat[1::2], strict=False))
+    """Corners of `x0 y0 x1 y1 …`, the last not repeating the first; empty: fewer than three, or half a one."""
+    if len(flat) % 2:
+        return ()
+    corners = list(zip(flat[::2], flat[1::2], strict=True))
     while len(corners) > 1 and corners[0] == corners[-1]:
         corners.pop()
-    return tuple(corners) if len(corners) >= 3 and len(flat) % 2 == 0 else ()
+    return tuple(corners) if len(corners) >= 3 else ()

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -116,15 +117,14 @@ def find_patches(root: Path, sensor: str) -> list[str]:
         ConfigError: there are none, one stands there twice, or a folder cannot be listed.
     """
     found = sorted(_walk(root, "", NAMES[sensor], _DEPTH), key=lambda path: path.rpartition("/")[2])
-    names = [path.rpartition("/")[2] for path in found]
-    if not names:
+    if not found:
         raise ConfigError(
             f"{root}: holds no folder of a patch such as "
             + ("S2A_MSIL2A_20170613T101031_61_39" if sensor == "s2" else "S1A_IW_GRDH_1SDV_…_33UUP_61_39")
             + f"; is --root the folder of BigEarthNet, and --sensor {sensor} right?"
         )
-    for path, name, after in zip(found[1:], names[1:], names, strict=False):
-        if name == after:
+    for before, path in pairwise(found):
+        if (name := path.rpartition("/")[2]) == before.rpartition("/")[2]:
             raise ConfigError(f"{root}: the patch {name} is there twice, once as {path}; remove one")
     return found
 

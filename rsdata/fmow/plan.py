@@ -162,7 +162,7 @@ def prefixes(source: FMoW, known: Truth | None) -> list[str]:
 def _item(source: FMoW, place: Place, label: int | None, known: Truth | None) -> Item:
     views = [view for view in place.views if source.boxes != "files" or view.box == 0]
     facts = [_facts(source, view, known) for view in views]
-    sizes = [_size(source, view) for view in views]
+    sizes = [size for view in views if (size := _size(source, view)) is not None]
     first = next((f for f in facts if f.error is None), Facts())
     folder = place.name.partition("/")[2]
     named = place.location >= 0
@@ -170,7 +170,7 @@ def _item(source: FMoW, place: Place, label: int | None, known: Truth | None) ->
         id=f"{place.split}/{place.class_name}/{folder}" if named else place.strays[0][0],
         key=f"{place.split}-{folder}" if named else "",
         urls=tuple(view.image for view in views),
-        sizes=tuple(sizes) if None not in sizes else (),  # type: ignore[arg-type]
+        sizes=tuple(sizes) if len(sizes) == len(views) else (),
         split=place.split,
         label=label,
         group=place.name if named else place.strays[0][0],

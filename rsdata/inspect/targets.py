@@ -71,7 +71,7 @@ def class_counts(index: Index) -> list[tuple[str, int]]:
         return [(name, info.labels.get(name, 0)) for name in info.classes]
     flat = np.asarray(pc.list_flatten(index.table["labels"].combine_chunks()), np.int64)
     counts = np.bincount(flat, minlength=len(info.classes))
-    return list(zip(info.classes, counts.tolist(), strict=False))
+    return list(zip(info.classes, counts.tolist(), strict=True))
 
 
 def draw(image: Rgb, targets: Targets, *, left: int, top: int, side: int, height: int, width: int) -> Rgb:

@@ -160,9 +160,9 @@ def _shoot(scene: Scene, date: datetime, seed: int, name: str, number: int, *, c
             clouds |= disc.astype(np.bool_)
     built = (scene.landcover() == 9).astype(np.uint8)
     _, _, stats, _ = cv2.connectedComponentsWithStats(built, connectivity=4)
-    roofs = [tuple(int(v) * detail for v in row[:4]) for row in stats[1:21]]
+    roofs = [(x * detail, y * detail, w * detail, h * detail) for x, y, w, h, _ in stats[1:21].tolist()]
     grid = Grid(scene.grid.crs, scene.grid.x0, scene.grid.y0, scene.grid.res / detail, SIDE, SIDE)
-    return _Shot(np.asarray(pixels, np.uint8), clouds if clouds.any() else None, grid, roofs)  # type: ignore[arg-type]
+    return _Shot(np.asarray(pixels, np.uint8), clouds if clouds.any() else None, grid, roofs)
 
 
 def _clearest(scene: Scene, first: datetime) -> datetime:

@@ -42,7 +42,7 @@ class Item:
     urls: tuple[str, ...]
     """Files of the item: paths relative to the source's root, or URLs."""
     sizes: tuple[int, ...] = ()
-    """Bytes of each file where they are known; a file of another size at build time fails the item."""
+    """Bytes of each file, or empty where one is not known; a file of another size at build time fails the item."""
     split: str = "train"
     label: int | None = None
     group: str = ""
