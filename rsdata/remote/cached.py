@@ -40,6 +40,7 @@ def cached_folder(
         ConfigError: nothing there, not an archive, another digest, or it cannot be fetched.
         UserError: the archive is refused, or the disk is full.
     """
+    check_digest(digest)
     local = None if "://" in root else Path(root)
     if local is None:
         identity = f"{root} {endpoint} {digest}"
@@ -50,7 +51,6 @@ def cached_folder(
         identity = f"{local.resolve()} {facts.st_size} {facts.st_mtime_ns} {digest}"
     else:
         raise ConfigError(f"{local}: is neither a folder nor a file; give the folder or the archive")
-    check_digest(digest)
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(urlsplit(root).path).name)[:60].strip("-")
     cache = (cache or Path.home() / ".cache" / "rsdata").expanduser().absolute()
     folder = cache / f"{stem}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"

@@ -76,8 +76,11 @@ class Rooted(Source):
         return cached_folder(self.root, digest=self.checksum, cache=self.cache, endpoint=self.endpoint)
 
     def ready(self) -> None:
-        """See that the folder is there."""
-        self.folder()
+        """See that the folder is there; a checksum beside a folder is said to be of no use."""
+        from shards.console import say
+
+        if self.folder() == Path(self.root) and self.checksum is not None:
+            say(f"{self.root}: is a folder, so nothing is compared with the checksum {self.checksum}")
 
     @property
     def is_url(self) -> bool:

@@ -146,6 +146,22 @@ def test_roots_that_are_of_no_use(tmp_path: Path, root: str, reason: str) -> Non
     assert not [*tmp_path.iterdir()] or not [*(tmp_path / "cache").iterdir()]
 
 
+def test_a_checksum_beside_a_folder_is_said_to_be_of_no_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digest = zip_of(tmp_path / "a.zip")
+    notice = f"{tmp_path}: is a folder, so nothing is compared with the checksum {digest}\n"
+    for root, given, said in (
+        (tmp_path, digest, True),
+        (tmp_path, None, False),
+        (tmp_path / "a.zip", digest, False),
+    ):
+        Plain.build(root=root, checksum=given, cache=tmp_path / "cache").ready()
+        assert (notice in capsys.readouterr().err) == said
+    with pytest.raises(ConfigError, match="'md5:1': is neither"):
+        Plain.build(root=tmp_path, checksum="md5:1").ready()
+
+
 def test_a_host_that_does_not_answer_is_named_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"a\.zip: cannot be fetched \(transient: .*refuses connections\)"):
         cached_folder("http://127.0.0.1:9/a.zip?token=x", cache=tmp_path, backoff=Backoff(attempts=1))
