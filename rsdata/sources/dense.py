@@ -16,6 +16,8 @@ from shards.errors import ConfigError
 if TYPE_CHECKING:
     from rsdata.annotations.found import Facts
     from rsdata.pictures import Picture
+    from rsdata.sources.detection_presets import DetectionSet
+    from rsdata.sources.segmentation_presets import SegmentationSet
     from shards.dataset import Member
 
 _MOST_TILES = 100_000
@@ -43,6 +45,7 @@ class Dense(Rooted):
         "uint8", description="type of the pixels, with --band-names"
     )
     max_pixels: int = Field(300_000_000, gt=0, description="refuse images with more pixels")
+    preset: str | None = Field(None, description="a known archive")
 
     extra_columns: ClassVar[dict[str, str]] = {
         "image": "string",
@@ -68,6 +71,23 @@ class Dense(Rooted):
             raise ValueError("split_file: leave out --val-fraction and --test-fraction, the lists decide")
         return self
 
+    @property
+    def known(self) -> DetectionSet | SegmentationSet | None:
+        """Facts of the preset, if there is one."""
+        raise NotImplementedError
+
+    def set_name(self) -> str:
+        """Name of the set: that of the preset, if there is one."""
+        return self.name or self.preset or self.kind
+
+    def set_licence(self) -> str:
+        """Licence of the preset; a folder alone does not tell."""
+        return self.known.licence if self.known else "unknown"
+
+    def set_attribution(self) -> str:
+        """Name and page of the preset."""
+        return f"{self.preset}; {self.known.url}" if self.known else super().set_attribution()
+
     def shard_size(self) -> int | None:
         """Of tiles as many as make about 256 MB; the sizes of files tell nothing of them."""
         if self.tile_px is None or self.samples_per_shard is not None:
@@ -84,13 +104,13 @@ class Dense(Rooted):
         return members_of(self.band_names, self.dtype)
 
     def class_list(self) -> list[str]:
-        """The names in --classes; empty without.
+        """The names in --classes, else those of the preset; empty: as the annotations have them.
 
         Raises:
-            ConfigError: it cannot be read, or a name stands there twice.
+            ConfigError: it cannot be read, names none, or one twice.
         """
         if self.classes is None:
-            return []
+            return list(self.known.classes) if self.known else []
         from rsdata.sources.split_files import read_lines
 
         names = [line for line in read_lines(self.classes) if line]

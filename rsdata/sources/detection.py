@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from rsdata.sources.base import Fetched, FetchError, Item, Listing
 from rsdata.sources.dense import Dense, check_grid, check_size, lists_of, sample_of, tile_id
-from rsdata.sources.detection_presets import DETECTION, DetectionName, Format
+from rsdata.sources.detection_presets import DETECTION, DetectionName, DetectionSet, Format
 
 if TYPE_CHECKING:
     from rsdata.annotations.archive import AnnotatedImage
@@ -67,17 +67,10 @@ class Detection(Dense):
             raise ValueError("windows: needs --tile-px, and no --overlap-px")
         return self
 
-    def set_name(self) -> str:
-        """Name of the set: that of the preset, if there is one."""
-        return self.name or self.preset or self.kind
-
-    def set_licence(self) -> str:
-        """Licence of the preset; a folder alone does not tell."""
-        return DETECTION[self.preset].licence if self.preset else "unknown"
-
-    def set_attribution(self) -> str:
-        """Name and page of the preset."""
-        return f"{self.preset}; {DETECTION[self.preset].url}" if self.preset else super().set_attribution()
+    @property
+    def known(self) -> DetectionSet | None:
+        """Facts of the preset, if there is one."""
+        return DETECTION[self.preset] if self.preset else None
 
     def set_targets(self, classes: list[str]) -> list[Target]:
         """The boxes."""
@@ -96,19 +89,18 @@ class Detection(Dense):
 
         notes: Counter[str] = Counter()
         folder = self.folder()
-        names = self.class_list() or list(DETECTION[self.preset].classes if self.preset else ())
         assert self.format is not None
-        known = archive.read(folder, self.format, self.images, self.annotations, names)
-        lists = lists_of(folder, self.split_file, DETECTION[self.preset].lists if self.preset else "")
-        notes += known.notes
-        splits = self.splits_of({image.path: image.split for image in known.images}, lists, notes)
+        found = archive.read(folder, self.format, self.images, self.annotations, self.class_list())
+        lists = lists_of(folder, self.split_file, self.known.lists if self.known else "")
+        notes += found.notes
+        splits = self.splits_of({image.path: image.split for image in found.images}, lists, notes)
         items = [
             item
-            for image in known.images
+            for image in found.images
             if image.path in splits
             for item in self._items(folder, image, splits[image.path])
         ]
-        return Listing(items, known.classes, dict(notes))
+        return Listing(items, found.classes, dict(notes))
 
     def fetch(self, item: Item) -> Fetched:
         """One image or tile with its boxes."""
@@ -135,7 +127,7 @@ class Detection(Dense):
             notes += Counter({"boxes left out of a tile: too little of them is in it": lost})
         labels = sorted({box.label for box in boxes})
         notes += Counter({"images without objects": int(not boxes)})
-        gsd_m = facts.gsd_m or (DETECTION[self.preset].gsd_m if self.preset else None)
+        gsd_m = facts.gsd_m or (self.known.gsd_m if self.known else None)
         return sample_of(
             item, picture, {BOXES: encode_boxes(boxes)}, window=facts.window, labels=labels, notes=notes,
             gsd_m=gsd_m, licence=self.set_licence(),

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from rsdata.sources.base import Fetched, FetchError, Item, Listing, read_file
 from rsdata.sources.dense import Dense, check_grid, check_size, sample_of, tile_id
-from rsdata.sources.segmentation_presets import SEGMENTATION, MaskKind, SegmentationName
+from rsdata.sources.segmentation_presets import SEGMENTATION, MaskKind, SegmentationName, SegmentationSet
 from shards.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -75,17 +75,10 @@ class Segmentation(Dense):
         Values.parse(self.values)
         return self
 
-    def set_name(self) -> str:
-        """Name of the set: that of the preset, if there is one."""
-        return self.name or self.preset or self.kind
-
-    def set_licence(self) -> str:
-        """Licence of the preset; a folder alone does not tell."""
-        return SEGMENTATION[self.preset].licence if self.preset else "unknown"
-
-    def set_attribution(self) -> str:
-        """Name and page of the preset."""
-        return f"{self.preset}; {SEGMENTATION[self.preset].url}" if self.preset else super().set_attribution()
+    @property
+    def known(self) -> SegmentationSet | None:
+        """Facts of the preset, if there is one."""
+        return SEGMENTATION[self.preset] if self.preset else None
 
     def set_targets(self, classes: list[str]) -> list[Target]:
         """The mask."""
@@ -102,7 +95,7 @@ class Segmentation(Dense):
         """
         notes: Counter[str] = Counter()
         folder = self.folder()
-        names = self._names()
+        names = self.class_list()
         if self.masks_are == "coco":
             images, names = self._outlined(folder, names, notes)
         else:
@@ -140,7 +133,7 @@ class Segmentation(Dense):
         except ValueError as error:
             raise FetchError(FailureClass.INVALID, str(error), "check") from None
         labels = [label for label in np.unique(mask).tolist() if label != IGNORE]
-        gsd_m = SEGMENTATION[self.preset].gsd_m if self.preset else None
+        gsd_m = self.known.gsd_m if self.known else None
         return sample_of(
             item, picture, {MASK: encode_mask(mask)}, window=facts.window, labels=labels, notes=notes, gsd_m=gsd_m,
             licence=self.set_licence(),
@@ -196,17 +189,14 @@ class Segmentation(Dense):
             class_property=self.class_property,
         )
 
-    def _names(self) -> list[str]:
-        return self.class_list() or list(SEGMENTATION[self.preset].classes if self.preset else ())
-
     def _outlined(
         self, folder: Path, names: list[str], notes: Counter[str]
     ) -> tuple[list[tuple[AnnotatedImage, tuple[str, int] | None]], list[str]]:
         from rsdata.annotations import archive
 
-        known = archive.read(folder, "coco", self.images, self.masks, names[1:])
-        notes += known.notes
-        return [(image, None) for image in known.images], names or ["background", *known.classes]
+        found = archive.read(folder, "coco", self.images, self.masks, names[1:])
+        notes += found.notes
+        return [(image, None) for image in found.images], names or ["background", *found.classes]
 
     def _paired(
         self, folder: Path, notes: Counter[str]

@@ -141,6 +141,13 @@ def test_every_kind_of_mask_file_says_the_same(tmp_path: Path) -> None:
         assert (decode_mask(known.fetch(item).sample.members[MASK]) == LABELS).all(), name
 
 
+def test_lists_of_classes_that_are_none(tmp_path: Path) -> None:
+    for names, said in (((), "is empty"), (("a", "b", "a"), "'a' stands there twice")):
+        given = classes(tmp_path, *names)
+        with pytest.raises(ConfigError, match=f"{given}: {said}"):
+            source(tmp_path, images="a/{id}.png", masks="b/{id}.png", classes=given).listing()
+
+
 def test_bands_wider_than_eight_bits_stay_whole(tmp_path: Path) -> None:
     """Four bands of 16 bits with a georeference: tiles as .b2nd beside their masks, and a binarised mask."""
     bands = np.random.default_rng(0).integers(0, 4000, (4, 40, 48), dtype=np.uint16)
