@@ -10,13 +10,15 @@ import subprocess
 import sys
 import tarfile
 import time
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from rsdata.remote.unpack import ArchiveError, Limits, unpack
+from rsdata.remote.member_writer import ArchiveError, Limits
+from rsdata.remote.unpack import unpack
 
 SMALL = Limits(total=1 << 30, ratio=20, floor=1 << 20, member=1 << 29, count=50)
 Make = Callable[[Path], None]
@@ -120,6 +122,9 @@ HOSTILE: dict[str, tuple[Make, str]] = {
     "zip device": (zipped(("evil", b""), mode=0o020666), "is no file"),
     "zip twice": (zipped(("a/b", GOOD), ("a//b", GOOD)), "'a//b' is there twice"),
     "zip case": (zipped(("Train/a", GOOD), ("train/b", GOOD)), "'train/b' collides with 'Train/'"),
+    "zip case of files": (zipped(("a/x", GOOD), ("a/X", GOOD)), "'a/x' collides with 'a/X'"),
+    "zip case of a file and a folder": (zipped(("a", GOOD), ("A/b", GOOD)), "'a' collides with 'A'"),
+    "zip folder as file": (zipped(("a/b", GOOD), ("a", GOOD)), "'a' collides with 'a/'"),
     "zip accents": (zipped(("\u00e9.png", GOOD), ("e\u0301.png", GOOD)), "collides with"),
     "zip file as folder": (zipped(("a", GOOD), ("a/b", GOOD)), "'a/b' collides with 'a'"),
     "zip bomb": (zipped(("ok", GOOD), ("bomb", bytes(30_000_000))), "'bomb' brings .* as a bomb"),
@@ -188,6 +193,21 @@ def test_a_tar_of_a_folder_as_tar_makes_it(tmp_path: Path) -> None:
     subprocess.run(["tar", "-czf", tmp_path / "t.tgz", "-C", tmp_path / "in", "."], check=True)
     unpack(tmp_path / "t.tgz", tmp_path / "out")
     assert tree(tmp_path / "out") == tree(tmp_path / "in")
+
+
+def test_memory_does_not_grow_with_the_files(tmp_path: Path) -> None:
+    """BigEarthNet has nine million of them."""
+
+    def peak(files: int) -> int:
+        archive = tmp_path / f"{files}.tar"
+        tarred(*((f"{k // 100:03d}/{'x' * 50}{k:06d}", b"") for k in range(files)))(archive)
+        tracemalloc.start()
+        unpack(archive, tmp_path / f"{files}")
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return used
+
+    assert peak(4000) - peak(400) < 50 * 3600, "bytes for each file beyond what its folder takes"
 
 
 UNPACK = """
