@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from rsdata.remote.digests import check_digest, digest_of_file
 from rsdata.remote.http import STALL_S, Client, is_page, page_error
 from rsdata.remote.lock import locked
+from rsdata.remote.pace import SLOWEST
 from rsdata.remote.reach import shown
 from rsdata.remote.retry import NETWORK, Backoff, RemoteError, retrying
 from shards.errors import ConfigError
@@ -91,8 +93,8 @@ def download(
         size: bytes, where they are known before.
         digest: `sha256:…` or `md5:…` of the file.
         progress: is told what comes.
-        backoff: between tries; a round of tries that brought bytes is followed by another.
-        stall_s: longest wait for the next byte.
+        backoff: between tries; a round of tries that was no slower than `pace.SLOWEST` is followed by another.
+        stall_s: longest wait for the next byte, and longest time slower than `pace.SLOWEST`.
 
     Raises:
         RemoteError: it is not to be had, or is another file than was expected.
@@ -128,11 +130,12 @@ class _Download:
         if self._is_there():
             return
         while True:
-            have = self._have()
+            have, start = self._have(), time.monotonic()
             try:
                 return retrying(self._attempt, backoff)
             except RemoteError as error:
-                if error.kind is not FailureClass.TRANSIENT or self._have() <= have:
+                slow = self._have() - have < SLOWEST * (time.monotonic() - start)
+                if error.kind is not FailureClass.TRANSIENT or slow:
                     raise
 
     def _is_there(self) -> bool:

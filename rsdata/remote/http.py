@@ -14,6 +14,7 @@ import requests
 import urllib3
 
 from rsdata.remote.limits import Limiter, limiter_of
+from rsdata.remote.pace import paced
 from rsdata.remote.reach import REDIRECTS, Reach, ReachAdapter, host_of
 from rsdata.remote.retry import NETWORK, Backoff, RemoteError, of_status, retrying
 from shards.failures import FailureClass
@@ -22,7 +23,7 @@ CONNECT_S = 10.0
 DEADLINE_S = 120.0
 """Of one call, from its turn to its last byte."""
 STALL_S = 60.0
-"""Of a stream: so long without a byte, and it is lost."""
+"""Of a stream: so long without a byte, or slower than `pace.SLOWEST`, and it is lost."""
 MAX_BYTES = 64 << 20
 """More is not read at once; Earth Engine itself ends at 48 MiB."""
 PIECE = 1 << 20
@@ -81,7 +82,7 @@ class Client(requests.Session):
         Args:
             url: to get.
             headers: of the request.
-            stall_s: longest wait for the next byte.
+            stall_s: longest wait for the next byte, and longest time slower than `pace.SLOWEST`.
 
         Yields:
             The answer, of status 206, 200, 304 or 416 or another below 400, and the pieces of its body as they were sent.
@@ -95,8 +96,8 @@ class Client(requests.Session):
             host = host_of(response.url)
             try:
                 if response.status_code >= 400 and response.status_code != 416:
-                    raise self._fault(response, next(_pieces(response, host), b""))
-                yield response, _pieces(response, host)
+                    raise self._fault(response, next(_pieces(response, host, stall_s), b""))
+                yield response, _pieces(response, host, stall_s)
             finally:
                 response.close()
 
@@ -227,16 +228,17 @@ def _read(response: requests.Response, end: float) -> bytes:
     return b"".join(pieces)
 
 
-def _pieces(response: requests.Response, host: str) -> Iterator[bytes]:
+def _pieces(response: requests.Response, host: str, stall_s: float) -> Iterator[bytes]:
     """A body as it was sent, not decoded; its losses are ours, those of the reader are not."""
-    while True:
+
+    def read() -> bytes:
         try:
-            piece = response.raw.read1(PIECE, decode_content=False)
+            piece: bytes = response.raw.read1(PIECE, decode_content=False)
+            return piece
         except _LOSSES as error:
             raise _lost(host, error) from None
-        if not piece:
-            return
-        yield piece
+
+    return paced(read, host, stall_s)
 
 
 def _lost(host: str, error: Exception) -> RemoteError:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from rsdata.remote.http import CONNECT_S, PIECE, STALL_S, is_loopback
 from rsdata.remote.limits import limiter_of
+from rsdata.remote.pace import paced
 from rsdata.remote.reach import host_of
 from rsdata.remote.retry import NETWORK, Backoff, RemoteError, of_status, retrying
 from shards.errors import ConfigError
@@ -179,13 +180,13 @@ class _Service:
                     FailureClass.REFUSED,
                     f"s3://{bucket}/{key}: {answer['ContentLength']:,} bytes are too many at once",
                 )
-            body, pieces = answer["Body"], []
-            try:  # a large object on a slow line may take long, as long as something comes
-                while piece := sync(self.fs.loop, body.read, PIECE, timeout=STALL_S):
-                    pieces.append(piece)
+            body = answer["Body"]
+            try:  # a large object on a slow line may take long, as long as it keeps coming
+                data = b"".join(
+                    paced(lambda: sync(self.fs.loop, body.read, PIECE, timeout=STALL_S), self.host, STALL_S)
+                )
             finally:
                 body.close()
-            data = b"".join(pieces)
             if len(data) != answer["ContentLength"]:
                 raise RemoteError(FailureClass.TRANSIENT, f"{self.host} cut the connection", again=True)
             return data

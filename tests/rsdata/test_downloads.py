@@ -162,6 +162,18 @@ def test_each_failure_has_its_class(tmp_path: Path) -> None:
     assert not out.exists()
 
 
+def test_a_server_that_drips_holds_nobody(tmp_path: Path) -> None:
+    out = tmp_path / "out" / "a.bin"
+    with served(tmp_path / "tree", faults=["drip=1.0"]) as host:
+        (host.folder / "a.bin").write_bytes(BODY[:400])
+        url = f"{host.url}/files/b/a.bin"
+        with pytest.raises(RemoteError, match="fewer than 1,000 bytes a second") as caught:
+            download(url, out, client=client(tmp_path, url), backoff=Backoff(2, 0.001), stall_s=1.0)
+        assert caught.value.kind is FailureClass.TRANSIENT
+        assert len(host.asked) == 2, "bytes came, but too few for another round"
+    assert 0 < (out.parent / ".a.bin.part").stat().st_size < 400, "they are kept"
+
+
 def hop(request: Request) -> Response:
     """`/hop/3` leads to `/hop/2` …, `/hop/0` says so; `/hop/to?URL` leads there; `/hop/see` shows the headers."""
     what = request.path.removeprefix("/hop/")
