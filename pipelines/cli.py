@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -54,6 +55,11 @@ def run(
     json: console.Json = False,
 ) -> None:
     """Run a pipeline; stages whose inputs have not changed are skipped, so run it again to go on."""
+    if (ranks := os.environ.get("WORLD_SIZE", "1")) != "1":
+        raise ConfigError(
+            f"pipelines run: is one of {ranks} ranks (WORLD_SIZE), but a pipeline is one process: start it without torchrun; "
+            "several GPUs train with torchrun --nproc-per-node N -m rstrain pretrain METHOD …"
+        )
     from pipelines.runner import run_pipeline
     from pipelines.scoreboard import as_text, scoreboard
 
