@@ -68,12 +68,20 @@ def save_backbone(
 
     `weights` stand for those of `backbone.net` where they lie in shares on several ranks.
     """
+    Store(path.parent).write(path.name, backbone_bytes(backbone, facts, weights))
+
+
+def backbone_bytes(
+    backbone: Backbone, facts: BackboneFacts, weights: Mapping[str, Tensor] | None = None
+) -> bytes:
+    """What `save_backbone` writes."""
     import safetensors.torch
 
     facts = facts.model_copy(update={"features": backbone.features})
     state = backbone.net.state_dict() if weights is None else weights
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in state.items()}
-    Store(path.parent).write(path.name, safetensors.torch.save(tensors, metadata=header(facts)))
+    data: bytes = safetensors.torch.save(tensors, metadata=header(facts))
+    return data
 
 
 def header(facts: BackboneFacts) -> dict[str, str]:

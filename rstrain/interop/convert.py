@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from rstrain.data.config import IMAGENET_MEAN, IMAGENET_STD
 from rstrain.interop.architecture import Shapes, resnet_name, vit_extra, vit_name, vit_size
-from rstrain.interop.backbone import BackboneFacts, save_backbone
+from rstrain.interop.backbone import BackboneFacts, backbone_bytes
 from rstrain.interop.families import FAMILIES, Selection, candidates, select, unwrapped
+from rstrain.interop.outputs import write_new
 from rstrain.interop.safe_load import read_tensors
 from shards.errors import ConfigError
 
@@ -66,7 +67,7 @@ def convert(
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
 ) -> Conversion:
-    """Write the encoder of a checkpoint as `backbone.safetensors` is written.
+    """Write the encoder of a checkpoint as `backbone.safetensors` is written; the same call again changes nothing.
 
     Args:
         source: file of `torch.save` or safetensors; pickles are read through an allow-list.
@@ -79,7 +80,7 @@ def convert(
 
     Raises:
         CheckpointError: the file cannot be read, or has a pickled class that is not let in.
-        ConfigError: no or several families fit, or the weights do not fit the model.
+        ConfigError: no or several families fit, the weights do not fit the model, or something else is at `out`.
     """
     if out.suffix != ".safetensors":
         raise ConfigError(f"{out}: the output is a safetensors file; end its name in .safetensors")
@@ -109,7 +110,7 @@ def convert(
 
     backbone = build_backbone(arch, bands, size_px=facts.size)
     notes += _fit(backbone, weights, chosen, f"{source}: read as {family}, it does not fit {arch}")
-    save_backbone(out, backbone, facts)
+    write_new({out: backbone_bytes(backbone, facts)})
     facts = facts.model_copy(update={"features": backbone.features})
     return Conversion(out, family, facts, len(chosen.source), tuple(notes))
 

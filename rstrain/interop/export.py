@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rstrain.interop.backbone import BackboneFacts, header, load_backbone
 from rstrain.interop.families import Target
+from rstrain.interop.outputs import write_new
 from shards.errors import ConfigError
-from shards.store import Store
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,7 +52,7 @@ def export(source: str | Path, out: Path, *, to: Target = "torchvision") -> Expo
 
     Raises:
         CheckpointError: `source` is missing or damaged.
-        ConfigError: `to` has no such model, or the name does not end as the kind of file does.
+        ConfigError: `to` has no such model, the name does not end as the kind of file does, or something else is there.
         ExportError: an ONNX graph that computes something else.
     """
     endings = (".onnx",) if to == "onnx" else (".safetensors", ".pth")
@@ -63,11 +64,9 @@ def export(source: str | Path, out: Path, *, to: Target = "torchvision") -> Expo
     weights = {name: t.detach().cpu().contiguous().clone() for name, t in backbone.net.state_dict().items()}
     theirs, recipe = _stock(facts, to)
     _check(weights, theirs, facts, to)
-    store = Store(out.parent)
-    store.make()
-    store.write(out.name, _bytes(weights, out.suffix, facts))
     card = out.with_name(f"{out.name}.md")
-    store.write(card.name, _card(out, facts, to, _loading(out, facts, to, recipe)).encode())
+    text = _card(out, facts, to, _loading(out, facts, to, recipe))
+    write_new({out: _bytes(weights, out.suffix, facts), card: text.encode()})
     return Export(out, card, to, facts)
 
 
@@ -75,9 +74,7 @@ def _as_graph(backbone: Backbone, facts: BackboneFacts, out: Path) -> Export:
     from rstrain.interop.onnx import onnx_bytes
 
     data, difference = onnx_bytes(backbone, facts)
-    store, card = Store(out.parent), out.with_name(f"{out.name}.md")
-    store.make()
-    store.write(out.name, data)
+    card = out.with_name(f"{out.name}.md")
     feed = '{"images": images}'
     if facts.arch.startswith("gsd:"):
         feed = '{"images": images, "resolution": resolution}  # [B]: metres a pixel, 1.0 where not known'
@@ -85,7 +82,7 @@ def _as_graph(backbone: Backbone, facts: BackboneFacts, out: Path) -> Export:
         f'import onnxruntime\n\nsession = onnxruntime.InferenceSession("{out.name}")\nfeed = {feed}\n'
         f'(features,) = session.run(["features"], feed)  # [B, {facts.features}], float32'
     )
-    store.write(card.name, _card(out, facts, "onnx", loading, difference).encode())
+    write_new({out: data, card: _card(out, facts, "onnx", loading, difference).encode()})
     return Export(out, card, "onnx", facts)
 
 
@@ -145,12 +142,22 @@ def _bytes(weights: dict[str, Tensor], suffix: str, facts: BackboneFacts) -> byt
     if suffix == ".safetensors":
         import safetensors.torch
 
-        return safetensors.torch.save(weights, metadata=header(facts) | {"format": "pt"})
+        return _sorted(safetensors.torch.save(weights, metadata=header(facts) | {"format": "pt"}))
     import torch
 
     buffer = io.BytesIO()
     torch.save(weights, buffer)
     return buffer.getvalue()
+
+
+def _sorted(data: bytes) -> bytes:
+    """A safetensors file with its metadata in order, which the library leaves to chance."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    head = json.loads(data[8:end])
+    head["__metadata__"] = dict(sorted(head["__metadata__"].items()))
+    text = json.dumps(head, separators=(",", ":"), ensure_ascii=False).encode().ljust(end - 8)
+    assert len(text) == end - 8, "the same header, in another order"
+    return data[:8] + text + data[end:]
 
 
 def _loading(out: Path, facts: BackboneFacts, to: Target, recipe: str) -> str:
