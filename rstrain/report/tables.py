@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -112,6 +113,7 @@ def scores_section(runs: Sequence[Run]) -> str:
         )
     out = ["<h2>Scores</h2>"]
     charts = []
+    named = Counter((task, data, split) for task, data, _, split in groups)
     for (task, data, fingerprint, split), group in groups.items():
         first = group[0].scores
         size = f"{first.get('n_test', 0):,} test views of {first.get('n_test_places', 0):,} places"
@@ -120,12 +122,13 @@ def scores_section(runs: Sequence[Run]) -> str:
             f"<code>{escape(fingerprint[:12])}</code>)</span></h3>"
         )
         out.append(_table(group))
+        version = f", {fingerprint[:12]}" if named[task, data, split] > 1 else ""
         lead = [k for k in _LEAD if k in first["outcome"]["scores"]]
         for key in lead or list(first["outcome"]["scores"])[:1]:
             values = [e.bar(key) for e in group if key in e.values]
             known = published(task, data, _classes(first), key)
             lines = [(row.model, row.value) for row in known]
-            title = f"{task}: {title_of(key)}, percent ({data}, {split})"
+            title = f"{task}: {title_of(key)}, percent ({data}, {split}{version})"
             charts.append(bars(title, values, references=lines))
         out.append(_published(task, data, first))
         out.append(_close(group))

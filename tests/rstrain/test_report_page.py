@@ -155,6 +155,24 @@ def test_boxes_stand_beside_the_published_numbers_of_their_first_score(tmp_path:
     assert "7 test views lie within 1 km" in words
 
 
+def test_scores_on_two_versions_of_a_set_are_not_compared(tmp_path: Path) -> None:
+    """The same name and the same split, but other data: no common table, no common chart, no common best."""
+    for name, mark, top1 in (("old", "a", 61.25), ("new", "b", 55.5)):
+        run = tmp_path / name
+        (run / "evals").mkdir(parents=True)
+        found = scores("knn", name, top1)
+        found["data"]["fingerprint"] = mark * 64
+        (run / "evals" / "knn.json").write_text(json.dumps(found))
+    page = build_report([tmp_path / "old", tmp_path / "new"], tmp_path / "page.html")
+    words = check(page)
+    assert words.count("knn on s, split test") == 2
+    for mark, value, other in (("a", "61.25", "55.50"), ("b", "55.50", "61.25")):
+        table = page.read_text().split(f"<code>{mark * 12}</code>")[1].split("</table>")[0]
+        assert value in table and other not in table and "best" not in table
+        chart = page.read_text().split(f"knn: top-1, percent (s, test, {mark * 12})")[-1].split("</svg>")[0]
+        assert value[:4] in chart and other[:4] not in chart
+
+
 def test_what_is_missing_is_said_and_what_is_no_run_is_refused(tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     bare.mkdir()
