@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from rstrain.models.backbone import build_backbone
 from rstrain.optim.config import OptimConfig
+from rstrain.optim.layers import layer_groups, layer_scales
 from rstrain.optim.optimizers import build_optimizer, set_lr
 from rstrain.optim.schedule import cosine
 from shards.errors import ConfigError
@@ -85,3 +87,18 @@ def test_sgd_decays_norms_and_biases_adamw_does_not() -> None:
 def test_configs_import_no_torch() -> None:
     code = "import sys, rstrain.methods, rstrain.optim.config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_layer_scales_of_a_model_inside_another() -> None:
+    backbone = build_backbone("timm:vit_tiny_patch16_224", size_px=32)
+    backbone.net.cls_token.requires_grad_(False)
+    scales = layer_scales(backbone, 0.5)
+    assert "net.cls_token" not in scales
+    assert scales["net.patch_embed.proj.bias"] == scales["net.pos_embed"] == 0.5**13
+    assert scales["net.blocks.11.mlp.fc1.weight"] == 0.5 and scales["net.norm.weight"] == 1.0
+    groups = layer_groups(backbone, decay=0.5, weight_decay=0.1)
+    assert sum(len(group["params"]) for group in groups) == len(scales)
+    assert [group["lr_scale"] for group in groups] == sorted(group["lr_scale"] for group in groups)
+    assert set(layer_scales(build_backbone("resnet18"), 1.0).values()) == {1.0}
+    with pytest.raises(ConfigError, match=r"layer_decay=0.5 counts the blocks"):
+        layer_scales(build_backbone("resnet18"), 0.5)
