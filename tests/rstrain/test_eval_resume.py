@@ -60,7 +60,7 @@ def tuning(sets: Path, **changes: Any) -> FinetuneConfig:
 
 
 def changing(sets: Path, **changes: Any) -> ChangeConfig:
-    given = {"size": 64, "epochs": 2, "train_batch": 4, "trainable": 5, "workers": 0}
+    given = {"size": 32, "epochs": 2, "train_batch": 4, "trainable": 5, "workers": 0}
     return ChangeConfig.build(**(SMALL | {"data": str(sets / "pairs")} | given | changes))
 
 
@@ -213,8 +213,6 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 sys.path[:0] = {path!r}
-import os
-from rstrain import distributed
 from rstrain import distributed
 from rstrain.engine.folder import locked
 from rstrain.evals.base import run_eval
