@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shards.cache import Fetcher, ShardCache
 from shards.errors import ConfigError
@@ -11,6 +12,15 @@ from shards.order import Order
 
 _LOOKS = 8
 """In the time in which a window of the order is read."""
+
+
+def ahead(index: Index, rows: NDArray[np.int64], order: Order, batch: int) -> Ahead | None:
+    """Of some rows of an index, in the order of their positions; None where there is no cache.
+
+    Raises:
+        ConfigError: the cache is too small for the order.
+    """
+    return None if index.cache is None else Ahead(index.take(rows), index.cache, order, batch)
 
 
 class Ahead:

@@ -28,7 +28,15 @@ class Body(nn.Module):
     channels: tuple[int, ...]
     strides: tuple[int, ...]
 
-    def __init__(self, backbone: Backbone, *, norm: Norm, trainable: int, stem: Stem | None = None) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        norm: Norm,
+        trainable: int,
+        stem: Stem | None = None,
+        resolution: float = 1.0,
+    ) -> None:
         """A view of `backbone`: its weights are used and changed in place.
 
         Args:
@@ -38,6 +46,7 @@ class Body(nn.Module):
             trainable: how many of layer4, layer3, layer2, layer1 and conv1 with bn1 are trained, from the end; what is
                 not keeps its parameters and its buffers to the last bit. Other networks than ResNets: 0 or 5 (all).
             stem: put the first convolution's map before the four, as it is (`conv`) or after norm and ReLU; ResNets only.
+            resolution: what a `gsd:` model is told of every image.
 
         Raises:
             ConfigError: a network that has no such layers.
@@ -49,7 +58,7 @@ class Body(nn.Module):
         self.side: int | None = None
         """Side of the only input that the network takes, pixels; None where any will do."""
         self.kind = _kind(backbone)
-        self._stem = stem
+        self._stem, self._resolution = stem, resolution
         if stem is not None and self.kind != "resnet":
             raise ConfigError(f"{self.arch}: this head needs the first convolution of a torchvision ResNet")
         if self.kind == "resnet":
@@ -114,7 +123,10 @@ class Body(nn.Module):
             )
         if self.kind == "resnet":
             return self._layers(images)
-        maps = self.net.forward_intermediates(images, indices=self._taken, intermediates_only=True)
+        if self.arch.startswith("gsd:"):
+            maps = self.net.maps(images, self._resolution, self._taken)
+        else:
+            maps = self.net.forward_intermediates(images, indices=self._taken, intermediates_only=True)
         if self.kind == "vit":
             return [scale(tokens) for scale, tokens in zip(self.scales, maps, strict=True)]
         return list(maps)

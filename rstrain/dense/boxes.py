@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rstrain.data.ahead import ahead
 from rstrain.data.pixels import Reader
 from rstrain.dense.geometry import draw
 from rstrain.evals.dense_config import DetectConfig
@@ -133,10 +134,13 @@ class BoxSteps:
     ) -> None:
         self._config, self._reader, self._rows = config, reader, rows
         self._order = Order(len(rows), seed)
+        self._ahead = ahead(reader.index, rows, self._order, config.train_batch)
         self._seed, self._rank, self._world = seed, rank, world
 
     def __getitem__(self, step: int) -> list[Boxed]:
         """The images of a step, mirrored and turned."""
+        if self._ahead is not None:
+            self._ahead.at(step)
         positions = self._order.step(step, self._config.train_batch, self._rank, self._world)
         epochs, numbers = self._order.at(positions)
         return [

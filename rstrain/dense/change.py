@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rstrain.dense.body import Body, Norm
+from rstrain.dense.body import Body, Norm, Stem
 from rstrain.dense.layers import brought
 from rstrain.models.backbone import Backbone
 
@@ -49,10 +49,11 @@ class ChangeDecoder(nn.Module):
 class ChangeNet(nn.Module):
     """One body for both dates, and the decoder on the absolute differences of its maps."""
 
-    def __init__(self, backbone: Backbone, *, norm: Norm, trainable: int) -> None:
+    def __init__(self, backbone: Backbone, *, norm: Norm, trainable: int, resolution: float = 1.0) -> None:
         super().__init__()
         resnet = not backbone.arch.startswith(("timm:", "gsd:"))
-        self.body = Body(backbone, norm=norm, trainable=trainable, stem="conv" if resnet else None)
+        stem: Stem | None = "conv" if resnet else None
+        self.body = Body(backbone, norm=norm, trainable=trainable, stem=stem, resolution=resolution)
         self.decoder = ChangeDecoder(self.body.channels)
 
     def forward(self, before: Tensor, after: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rstrain.data.ahead import ahead
 from rstrain.data.pixels import Reader, resize
 from rstrain.dense.geometry import draw
 from rstrain.evals.dense_config import DenseConfig
@@ -70,27 +71,40 @@ class MaskReader:
         self.rows: NDArray[np.int64] = np.unique(first)
         """First row of each place."""
 
+    def mask(self, row: int) -> NDArray[np.uint8]:
+        """The mask of a place, [H, W].
+
+        Raises:
+            ShardError: it has none, or a class that dataset.json does not name.
+        """
+        members = sample_members(self.index, row)
+        if MASK not in members:
+            raise ShardError(
+                f"{self._where(row)} has no member {MASK}; run: rsdata verify {self.index.store}"
+            )
+        mask = decode_mask(members[MASK])
+        if ((mask >= self._classes) & (mask != IGNORE)).any():
+            raise ShardError(
+                f"{self._where(row)}: its mask holds {mask[mask != IGNORE].max()}, and there are {self._classes} classes"
+            )
+        return mask
+
     def read(self, row: int) -> Masked:
         """Pixels and mask of a place.
 
         Raises:
-            ShardError: no mask, one of another size, or a class that dataset.json does not name.
+            ShardError: a mask of another size, or see `mask`.
         """
-        where = f"{self.index.store}: sample {self.index.keys([row])[0]}"
-        members = sample_members(self.index, row)
-        if MASK not in members:
-            raise ShardError(f"{where} has no member {MASK}; run: rsdata verify {self.index.store}")
-        mask = decode_mask(members[MASK])
+        mask = self.mask(row)
         images = tuple(self._reader.read(row + date) for date in range(self._dates))
         if any(image.shape[:2] != mask.shape for image in images):
             raise ShardError(
-                f"{where}: images and mask differ in size; run: rsdata verify {self.index.store}"
-            )
-        if ((mask >= self._classes) & (mask != IGNORE)).any():
-            raise ShardError(
-                f"{where}: its mask holds {mask[mask != IGNORE].max()}, and there are {self._classes} classes"
+                f"{self._where(row)}: images and mask differ in size; run: rsdata verify {self.index.store}"
             )
         return Masked(row, images, mask)
+
+    def _where(self, row: int) -> str:
+        return f"{self.index.store}: sample {self.index.keys([row])[0]}"
 
 
 class MaskSteps:
@@ -101,10 +115,13 @@ class MaskSteps:
     ) -> None:
         self._config, self._cropping, self._reader = config, cropping, reader
         self._order = Order(len(reader.rows), seed)
+        self._ahead = ahead(reader.index, reader.rows, self._order, config.train_batch)
         self._seed, self._rank, self._world = seed, rank, world
 
     def __getitem__(self, step: int) -> MaskBatch:
         """The crops of a step."""
+        if self._ahead is not None:
+            self._ahead.at(step)
         positions = self._order.step(step, self._config.train_batch, self._rank, self._world)
         epochs, numbers = self._order.at(positions)
         return stacked(

@@ -120,7 +120,8 @@ def build_segmenter(
     """
     resnet = not backbone.arch.startswith(("timm:", "gsd:"))
     stem: Stem | None = "relu" if config.model == "unet" and resnet and backbone.stem == "imagenet" else None
-    body = Body(backbone, norm=norm, trainable=config.trainable, stem=stem)
+    resolution = config.base_resolution
+    body = Body(backbone, norm=norm, trainable=config.trainable, stem=stem, resolution=resolution)
     if config.model in ("deeplab", "psanet"):
         dilate(body)
     head: nn.Module

@@ -14,11 +14,11 @@ from rstrain.data.batch import HostBatch, mean_std
 from rstrain.data.config import DataConfig
 from rstrain.data.geo import GeoLabels, geo_labels
 from rstrain.data.loader import StepData
+from rstrain.data.opening import opened
 from rstrain.data.reading import reading_of
 from rstrain.distributed import World
 from rstrain.methods.base import Batch
 from rstrain.methods.config import VIEWS, Pairing
-from shards.cache import ShardCache
 from shards.dataset import DatasetInfo
 from shards.errors import ConfigError
 from shards.index import Index
@@ -160,8 +160,7 @@ def open_sources(config: TrainConfig) -> tuple[Source, Source | None]:
 
 
 def _rows(where: str, split: str | None, config: TrainConfig) -> tuple[Index, Index, str | None]:
-    cache = ShardCache(config.cache, int(config.cache_gb * 1e9)) if config.cache else None
-    index = Index.open(where, cache=cache)
+    index = opened(where, config.cache, config.cache_gb)
     index = index.read_as(reading_of(index.info, config.bands, config.stretch))
     split = split or ("train" if "train" in index.info.splits else None)
     return index, index.where(split=split) if split else index, split

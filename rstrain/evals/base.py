@@ -135,9 +135,7 @@ def _run(config: EvalConfig, subjects: _Subjects, kept: Kept) -> Scores:
         n_test_places=first.test.places,
         seed=config.seed,
         near=near(first.train.index, first.test.index),
-        leakage=leakage(first.test.index, first.facts, config.pretrained_on, config.workers)
-        if config.pretrained_on is not None
-        else None,
+        leakage=leakage(first.test.index, first.facts, config),
         spread=spread_of(outcomes),
         seconds=round(time.monotonic() - begun, 3),
         versions=versions(),

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rstrain import distributed
 from rstrain.data.batch import mean_std
+from rstrain.data.opening import opened
 from rstrain.data.reading import complete
 from rstrain.dense.body import Norm
 from rstrain.evals.dense_config import DenseConfig
@@ -46,7 +47,7 @@ def open_bench(config: DenseConfig, device: torch.device, seed: int, member: str
         ShardError: no such target, or see `parts_of`.
         ConfigError: a checkpoint that does not fit, or see `parts_of`.
     """
-    index = Index.open(config.data)
+    index = opened(config.data, config.cache, config.cache_gb)
     target = next((t for t in index.info.targets if t.member == member), None)
     if target is None:
         known = ", ".join(t.member for t in index.info.targets) or "none"
@@ -65,6 +66,10 @@ def open_bench(config: DenseConfig, device: torch.device, seed: int, member: str
         seed=seed,
         device="cpu",
     )
+    if config.base_resolution != 1 and not facts.arch.startswith("gsd:"):
+        raise ConfigError(
+            f"--base-resolution {config.base_resolution:g}: {facts.arch} is told no resolution; only gsd: models are"
+        )
     if config.checkpoint == RANDOM:
         parts = [complete(part) for part in parts]
         mean, std = mean_std(index.info, reading=parts[0].reading)

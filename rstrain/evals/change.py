@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rstrain import distributed
-from rstrain.data.workers import read_ahead
 from rstrain.dense.change import ChangeNet
-from rstrain.dense.loop import fit, steps_of
-from rstrain.dense.masks import Cropping, MaskBatch, MaskReader, MaskSteps
-from rstrain.dense.predict import as_images, whole, windows
+from rstrain.dense.masks import Cropping, MaskReader
+from rstrain.dense.predict import whole, windows
 from rstrain.evals.bench import Bench
 from rstrain.evals.dense_config import ChangeConfig
+from rstrain.evals.masks import Predict, fit_masks, percent, score_masks
 from rstrain.evals.pixels import Counts, batch_means, f1_of, interval, ious
 from rstrain.evals.resume import Course
 from rstrain.evals.scores import Outcome
-from rstrain.evals.segment import Predict, check_counted, confusions, draw, percent, tensors
 from rstrain.models.init import seeded
-from rstrain.models.sync_norm import sync_batch_norms
+from shards.console import progress
 from shards.errors import ShardError
 from shards.targets import IGNORE
 
@@ -34,42 +31,53 @@ def change(config: ChangeConfig, bench: Bench, seed: int, sheet: Path | None, co
             f"{bench.test.store}: its masks have {len(bench.classes)} classes ({', '.join(bench.classes)}); change needs two"
         )
     model = train(config, bench, seed, course)
-    predict = predictor(config, model, bench.side)
     reader = MaskReader(bench.test, dates=2, classes=2)
-    counts = confusions(bench, reader, predict, batch=config.batch, workers=config.workers, amp=config.amp)
-    if sheet is not None and config.pictures and distributed.is_main():
-        draw(bench, reader, predict, config.pictures, sheet)
+    counts = score_masks(config, bench, reader, predictor(config, model, bench.side), sheet)
     return outcome_of(config, counts, reader, seed)
 
 
 def train(config: ChangeConfig, bench: Bench, seed: int, course: Course | None = None) -> ChangeNet:
-    """A trained network in evaluation mode; with `trainable` 0 the encoder is as it was, to the last bit."""
+    """A trained network in evaluation mode; with `trainable` 0 the encoder is as it was, to the last bit.
+
+    Raises:
+        ShardError: nothing has changed in what is learnt from.
+        ConfigError: see `fit_masks`.
+    """
     reader = MaskReader(bench.train, dates=2, classes=2)
+    _check_changes(reader, bench.train_split)
     with seeded(seed):
-        model = ChangeNet(bench.backbone, norm=bench.norm, trainable=config.trainable).to(bench.device)
-    sync_batch_norms(model)
-    rank, world = distributed.rank(), distributed.world_size()
-    steps = MaskSteps(config, Cropping(bench.side), reader, seed=seed, rank=rank, world=world)
-    count = len(reader.rows)
+        model = ChangeNet(
+            bench.backbone, norm=bench.norm, trainable=config.trainable, resolution=config.base_resolution
+        ).to(bench.device)
 
-    def loss_of(module: nn.Module, batch: MaskBatch) -> dict[str, Tensor]:
-        before, after = as_images(tensors(batch), bench.facts.mean, bench.facts.std, bench.device)
-        truth = torch.from_numpy(batch.masks).to(bench.device)
-        return {"loss": change_loss(module(before, after), truth, config.positive_weight)}
+    def loss_of(module: nn.Module, images: list[Tensor], masks: Tensor) -> dict[str, Tensor]:
+        return {"loss": change_loss(module(*images), masks, config.positive_weight)}
 
-    losses = fit(
+    fit_masks(
         model,
-        lambda start: read_ahead(steps, start, steps_of(config, count), workers=config.workers),
         loss_of,
         config=config,
-        images=count,
+        bench=bench,
+        reader=reader,
+        cropping=Cropping(bench.side),
         seed=seed,
-        device=bench.device,
-        title=f"change, seed {seed}",
+        title="change",
         course=course,
     )
-    check_counted(losses, bench)
     return model
+
+
+def _check_changes(reader: MaskReader, split: str) -> None:
+    """Look for the first changed pixel."""
+    with progress("search for a changed pixel", None, "masks") as bar:
+        for row in reader.rows.tolist():
+            bar.advance(1)
+            if (reader.mask(row) == 1).any():
+                return
+    raise ShardError(
+        f"{reader.index.store}: no pixel of split {split!r} has changed, so there is no change to learn: choose another "
+        "--train-split"
+    )
 
 
 def change_loss(logits: Tensor, truth: Tensor, positive_weight: float) -> Tensor:

@@ -51,6 +51,13 @@ class CommonConfig(Config):
     size: int | None = Field(
         None, gt=0, description="side of the input, pixels; that of the training, 224 for `random`"
     )
+    cache: Path | None = Field(
+        None,
+        description="folder for shards of a URL, fetched whole and kept; left out: read from the URL piece by piece",
+    )
+    cache_gb: float = Field(
+        100, gt=0, description="size that the folder --cache keeps to; the shards read longest ago go first"
+    )
     workers: int | None = Field(None, ge=0, description="processes that decode; one a core, at most 8")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto takes the GPU where there is one"

@@ -81,9 +81,7 @@ def _facts(config: DenseConfig, bench: Bench) -> dict[str, Any]:
         "n_test": len(bench.test),
         "n_test_places": len(set(bench.test.places()[0].tolist())),
         "near": near(bench.train, bench.test),
-        "leakage": leakage(bench.test, bench.facts, config.pretrained_on, config.workers)
-        if config.pretrained_on is not None
-        else None,
+        "leakage": leakage(bench.test, bench.facts, config),
     }
 
 

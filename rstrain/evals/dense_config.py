@@ -34,6 +34,12 @@ class DenseConfig(CommonConfig):
         "affine trained (OpenMMLab's norm_eval), train: like any layer; auto: eval for a checkpoint, train for `random`, "
         "whose statistics say nothing yet",
     )
+    base_resolution: float = Field(
+        1.0,
+        gt=0,
+        description="resolution that a gsd: model is told of every image; for images of one GSD, trained on their true "
+        "one, metres that a pixel of the input spans",
+    )
     optimizer: Literal["sgd", "adam"] = Field("sgd", description="adam: weight decay as L2, as torch's Adam")
     lr: float = Field(0.01, gt=0, description="peak learning rate, not scaled by the batch")
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")

@@ -74,9 +74,7 @@ def train(
     reader = BoxReader(bench.train, masks=config.model == "mask-rcnn")
     rows = np.arange(len(bench.train), dtype=np.int64)
     if not config.train_empty:
-        rows = np.array(
-            [row for row in rows if any(not box.crowd for box in reader.boxes(int(row)))], np.int64
-        )
+        rows = _with_boxes(reader, rows)
     if not len(rows):
         raise ConfigError("no training image has a box: use --train-empty, or another split")
     with seeded(seed):
@@ -109,13 +107,25 @@ def train(
     return detector, Losses(len(rows), float(np.mean(losses[-max(1, len(losses) // 10) :])))
 
 
+def _with_boxes(reader: BoxReader, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those of images with an object; crowds do not count. Every sample is read, for the index does not know."""
+    kept = []
+    with progress("images with boxes", len(rows), "images") as bar:
+        for row in rows.tolist():
+            if any(not box.crowd for box in reader.boxes(row)):
+                kept.append(row)
+            bar.advance(1, note=f"{len(kept):,} have some")
+    return np.array(kept, np.int64)
+
+
 def body_of(config: DetectConfig, bench: Bench) -> Body:
     """The backbone as maps.
 
     Raises:
         ConfigError: a network of one input size, and images brought to another.
     """
-    body = Body(bench.backbone, norm=bench.norm, trainable=config.trainable)
+    resolution = config.base_resolution
+    body = Body(bench.backbone, norm=bench.norm, trainable=config.trainable, resolution=resolution)
     if body.side is not None and {*config.min_sizes, config.max_size} != {body.side}:
         raise ConfigError(
             f"{body.arch} takes {body.side} x {body.side} px, for its positions are a table: give --min-sizes {body.side} "

@@ -9,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from rstrain.data.evaluation import eval_loader
+from rstrain.data.opening import opened
 from rstrain.data.reading import reading_of
+from rstrain.evals.common import CommonConfig
 from rstrain.evals.separation import near
 from rstrain.interop.backbone import BackboneFacts
 from shards.index import Index
@@ -24,21 +26,23 @@ _PAIRS = 10
 _CELLS = 1 << 24
 
 
-def leakage(test: Index, facts: BackboneFacts, where: str, workers: int | None) -> dict[str, Any]:
-    """Counts for a scores file, with the first examples of each kind.
+def leakage(test: Index, facts: BackboneFacts, config: CommonConfig) -> dict[str, Any] | None:
+    """Counts for a scores file, with the first examples of each kind; None where nobody asks.
 
     The pretraining set's `train` split is taken where it has one, as `rstrain pretrain` does, else all of it.
 
     Raises:
         UserError: there is no such set, or an image of it is damaged.
     """
-    whole = Index.open(where)
+    if (where := config.pretrained_on) is None:
+        return None
+    whole = opened(where, config.cache, config.cache_gb)
     split = "train" if "train" in whole.info.splits else None
     learnt = whole if split is None else whole.where(split=split)
     keys = sorted(_column(learnt, "key") & _column(test, "key"))
     same_set = whole.info.fingerprint == test.info.fingerprint
     images = _column(learnt, "sha256") & _column(test, "sha256")
-    alike = _alike(learnt, test, workers)
+    alike = _alike(learnt, test, config.workers)
     km = near(learnt, test)
     parts = [
         f"{len(keys):,} keys",

@@ -32,6 +32,8 @@ PLACE_ONLY = frozenset(
         "train_list",
         "test_list",
         "pretrained_on",
+        "cache",
+        "cache_gb",
         "out",
         "device",
         "workers",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,27 +11,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rstrain import distributed
-from rstrain.data.workers import read_ahead
-from rstrain.dense import pictures
-from rstrain.dense.boxes import alike, own_share
-from rstrain.dense.loop import fit, steps_of
-from rstrain.dense.masks import Cropping, MaskBatch, MaskBatches, MaskReader, MaskSteps
-from rstrain.dense.predict import as_images, whole, windows
+from rstrain.dense.masks import Cropping, MaskReader
+from rstrain.dense.predict import whole, windows
 from rstrain.dense.segmenters import Segmenter, build_segmenter
-from rstrain.evals.bench import Bench, joined
+from rstrain.evals.bench import Bench
 from rstrain.evals.dense_config import SegmentConfig
+from rstrain.evals.masks import Predict, fit_masks, percent, score_masks
 from rstrain.evals.metrics import per_class
-from rstrain.evals.pixels import Counts, confusion_of, interval, ious, mean_iou, per_image_ious
+from rstrain.evals.pixels import Counts, interval, ious, mean_iou, per_image_ious
 from rstrain.evals.resume import Course
 from rstrain.evals.scores import MAX_CONFUSION, ClassScore, Outcome
 from rstrain.models.init import seeded
-from rstrain.models.sync_norm import sync_batch_norms
-from shards.console import progress
 from shards.errors import ConfigError, ShardError
 from shards.targets import IGNORE
-
-Predict = Callable[[Sequence[Tensor]], Tensor]
-"""Normalised images [B, C, H, W] of each date -> classes [B, H, W]."""
 
 
 def segment(config: SegmentConfig, bench: Bench, seed: int, sheet: Path | None, course: Course) -> Outcome:
@@ -42,11 +34,8 @@ def segment(config: SegmentConfig, bench: Bench, seed: int, sheet: Path | None, 
             "segmentation needs two or more"
         )
     model = train(config, bench, seed, course)
-    predict = predictor(config, model, bench.side)
     reader = MaskReader(bench.test, dates=1, classes=len(bench.classes))
-    counts = confusions(bench, reader, predict, batch=config.batch, workers=config.workers, amp=config.amp)
-    if sheet is not None and config.pictures and distributed.is_main():
-        draw(bench, reader, predict, config.pictures, sheet)
+    counts = score_masks(config, bench, reader, predictor(config, model, bench.side), sheet)
     return outcome_of(counts, bench, reader, seed)
 
 
@@ -54,7 +43,7 @@ def train(config: SegmentConfig, bench: Bench, seed: int, course: Course | None 
     """A trained segmenter in evaluation mode.
 
     Raises:
-        ConfigError: a head that does not fit, or see `fit`.
+        ConfigError: a head that does not fit, or see `fit_masks`.
     """
     reader = MaskReader(bench.train, dates=1, classes=len(bench.classes))
     if config.train_batch == 1 and config.model != "unet":
@@ -65,52 +54,27 @@ def train(config: SegmentConfig, bench: Bench, seed: int, course: Course | None 
         model = build_segmenter(
             config, bench.backbone, len(bench.classes), norm=bench.norm, side=bench.side
         ).to(bench.device)
-    sync_batch_norms(model)
-    cropping = Cropping(bench.side, config.scale_low, config.scale_high, config.most_of_one)
-    rank, world = distributed.rank(), distributed.world_size()
-    steps = MaskSteps(config, cropping, reader, seed=seed, rank=rank, world=world)
-    count = len(reader.rows)
 
-    def loss_of(module: nn.Module, batch: MaskBatch) -> dict[str, Tensor]:
-        images = as_images(tensors(batch), bench.facts.mean, bench.facts.std, bench.device)
-        truth = torch.from_numpy(batch.masks).to(bench.device).long()
-        logits = module(images[0])
+    def loss_of(module: nn.Module, images: list[Tensor], masks: Tensor) -> dict[str, Tensor]:
+        logits, truth = module(images[0]), masks.long()
         own = dice if config.loss == "dice" else cross_entropy
         parts = {"loss": own(logits[0], truth)}
         for extra in logits[1:]:
             parts["aux"] = config.aux * cross_entropy(extra, truth)
         return parts
 
-    losses = fit(
+    fit_masks(
         model,
-        lambda start: read_ahead(steps, start, steps_of(config, count), workers=config.workers),
         loss_of,
         config=config,
-        images=count,
+        bench=bench,
+        reader=reader,
+        cropping=Cropping(bench.side, config.scale_low, config.scale_high, config.most_of_one),
         seed=seed,
-        device=bench.device,
-        title=f"{config.model}, seed {seed}",
+        title=config.model,
         course=course,
     )
-    check_counted(losses, bench)
     return model
-
-
-def check_counted(losses: Sequence[float], bench: Bench) -> None:
-    """Refuse a training that saw no pixel with a class: its loss was 0 all the time.
-
-    Raises:
-        ConfigError: names the split.
-    """
-    if not any(losses):
-        raise ConfigError(
-            f"every pixel seen of split {bench.train_split!r} is ignored: there is nothing to learn from"
-        )
-
-
-def tensors(batch: MaskBatch) -> list[Tensor]:
-    """Levels of each date."""
-    return [torch.from_numpy(pixels) for pixels in batch.images]
 
 
 def cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
@@ -146,28 +110,6 @@ def predictor(config: SegmentConfig, model: Segmenter, side: int) -> Predict:
         return logits.argmax(dim=1)
 
     return predict
-
-
-@torch.no_grad()
-def confusions(
-    bench: Bench, reader: MaskReader, predict: Predict, *, batch: int, workers: int | None, amp: bool
-) -> Counts:
-    """Counts [N, C, C] of every test place in the order of rows, the same on all ranks."""
-    rows = reader.rows[own_share(len(reader.rows), distributed.rank(), distributed.world_size())]
-    batches = alike(bench.test, rows, batch)
-    classes = len(bench.classes)
-    found = [np.zeros((0, classes * classes))]
-    with (
-        progress("test images", len(rows), "images") as bar,
-        torch.autocast(bench.device.type, torch.bfloat16, enabled=amp),
-    ):
-        for part in read_ahead(MaskBatches(reader, batches), 0, len(batches), workers=workers):
-            images = as_images(tensors(part), bench.facts.mean, bench.facts.std, bench.device)
-            got = predict(images).cpu().numpy()
-            counts = [confusion_of(t, p, classes).ravel() for t, p in zip(part.masks, got, strict=True)]
-            found.append(np.stack(counts).astype(np.float64))  # exact up to 2**53
-            bar.advance(len(part.rows))
-    return joined(np.concatenate(found), bench.device).astype(np.int64).reshape(-1, classes, classes)
 
 
 def outcome_of(counts: Counts, bench: Bench, reader: MaskReader, seed: int) -> Outcome:
@@ -208,23 +150,3 @@ def outcome_of(counts: Counts, bench: Bench, reader: MaskReader, seed: int) -> O
             "unit": "pixels",
         },
     )
-
-
-def percent(value: float | np.floating) -> float:
-    """Rounded as all scores are."""
-    return round(100.0 * float(value), 4)
-
-
-def draw(bench: Bench, reader: MaskReader, predict: Predict, wanted: int, sheet: Path) -> None:
-    """Each date, then truth, then prediction."""
-    rows = []
-    for number in pictures.chosen(len(reader.rows), wanted):
-        place = reader.read(int(reader.rows[number]))
-        levels = [torch.from_numpy(image.transpose(2, 0, 1)[None].copy()) for image in place.images]
-        with torch.no_grad():
-            got = predict(as_images(levels, bench.facts.mean, bench.facts.std, bench.device))[0].cpu().numpy()
-        dates = [pictures.plain(pictures.rgb_of(bench.test, image)) for image in place.images]
-        rows.append((*dates, pictures.of_mask(place.mask), pictures.of_mask(got)))
-    named = ("image",) if len(rows[0]) == 3 else ("first date", "second date")
-    titles = (*named, "truth", "prediction")
-    pictures.save(sheet, rows, titles, pictures.legend_of(bench.classes, masks=True))

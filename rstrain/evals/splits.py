@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rstrain.data.opening import opened
 from rstrain.evals.common import CommonConfig
 from rstrain.evals.config import EvalConfig
 from rstrain.evals.separation import neighbourhoods
@@ -67,7 +68,7 @@ def open_splits(config: EvalConfig, *, several: bool = False) -> tuple[Split, Sp
         ShardError: views without a label, a label outside the classes, or see `parts_of`.
         ConfigError: see `parts_of`.
     """
-    index = Index.open(config.data)
+    index = opened(config.data, config.cache, config.cache_gb)
     train, test = parts_of(config, index)
     classes = _classes(index, several)
     found = [(_vectors if several else _classed)(name, part, classes) for name, part in (train, test)]

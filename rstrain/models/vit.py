@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -49,6 +49,16 @@ class GsdViT(VisionTransformer):  # type: ignore[misc]  # timm has no types
             run_blocks(self.blocks, self.tokens(images, res), save_memory=self.grad_checkpointing)
         )
         return x
+
+    def maps(self, images: Tensor, res: Tensor | float, taken: Sequence[int]) -> list[Tensor]:
+        """Patch tokens after some of the blocks, in the order of the blocks, [B, F, H / patch, H / patch] each."""
+        x, out = self.tokens(images, res), []
+        side = images.shape[-1] // self.patch_embed.patch_size[0]
+        for number, block in enumerate(self.blocks):
+            x = block(x)
+            if number in taken:
+                out.append(x[:, 1:].transpose(1, 2).unflatten(2, (side, side)).contiguous())
+        return out
 
     def tokens(self, images: Tensor, res: Tensor | float = 1.0) -> Tensor:
         """Class token and patches with their positions, [B, 1 + patches, F].

@@ -27,6 +27,7 @@ from rstrain.evals.change import train as train_change
 from rstrain.evals.dense import run_dense
 from rstrain.evals.dense_config import ChangeConfig, DetectConfig, SegmentConfig
 from rstrain.evals.detect import body_of, score
+from rstrain.evals.masks import confusions
 from rstrain.interop.backbone import BackboneFacts, load_backbone, save_backbone
 from rstrain.models.backbone import build_backbone
 from rstrain.models.init import seeded
@@ -169,7 +170,7 @@ def trained(data: Path) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     with seeded(0):
         net = build_segmenter(config, bench.backbone, 3, norm="eval", side=64).eval()
     predict = segmentation.predictor(config, net, 64)
-    counts = segmentation.confusions(bench, reader, predict, batch=3, workers=0, amp=False)
+    counts = confusions(bench, reader, predict, batch=3, workers=0, amp=False)
     bench = open_bench(config, CPU, 0, MASK)
     weights = segmentation.train(config, bench, 0).state_dict()
     return {name: value.clone() for name, value in weights.items()}, torch.from_numpy(counts)
@@ -200,6 +201,27 @@ def test_two_ranks_score_and_train_as_one(sets: Path, tmp_path: Path) -> None:
             torch.testing.assert_close(
                 got["weights"][name], value, atol=2e-4, rtol=1e-3, msg=lambda m, name=name: f"{name}: {m}"
             )
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "member", "body_after"),
+    [
+        (SegmentConfig, "masks", MASK, lambda *given: segmentation.train(*given).body),
+        (ChangeConfig, "pairs", MASK, lambda *given: train_change(*given).body),
+        (DetectConfig, "boxes", BOXES, lambda config, bench, seed: body_of(config, bench)),
+    ],
+)
+def test_every_task_tells_a_gsd_model_the_resolution(
+    sets: Path, kind: Any, name: str, member: str, body_after: Any
+) -> None:
+    told = []
+    for resolution in (1.0, 0.25):
+        options = COMMON | {"arch": "gsd:vit_tiny_patch16_224", "train_batch": 2, "epochs": 1 / 12}
+        config = kind(data=str(sets / name), base_resolution=resolution, **options)
+        with seeded(0):
+            body = body_after(config, open_bench(config, CPU, 0, member), 0)
+        told.append(body.eval()(torch.ones(1, 3, 64, 64))[0])
+    assert not torch.allclose(*told)
 
 
 def test_crops_are_a_function_of_seed_epoch_and_place(tmp_path: Path) -> None:
@@ -248,6 +270,11 @@ def test_faults_are_one_plain_message(sets: Path, tmp_path: Path) -> None:
         "train_batch=100 is larger than the 24",
         SegmentConfig(data=masks, train_batch=100, **COMMON),
     )
+    fails(
+        ConfigError,
+        "--base-resolution 0.3: resnet18 is told no resolution",
+        SegmentConfig(data=masks, base_resolution=0.3, **COMMON),
+    )
     fails(ConfigError, "is a folder; give a file name", SegmentConfig(data=masks, out=tmp_path, **COMMON))
     wild = DetectConfig(
         data=boxes, **(TINY | COMMON | {"lr": 1e20, "epochs": 1, "train_batch": 2, "clip": 0.0})
@@ -295,7 +322,12 @@ def test_targets_without_content_are_refused(tmp_path: Path) -> None:
         (
             ShardError,
             "no pixel of what is scored has changed",
-            ChangeConfig(data=pixels("same", 0, 0, 2), **short),
+            ChangeConfig(data=pixels("same", 1, 0, 2), **short),
+        ),
+        (
+            ShardError,
+            "no pixel of split 'train' has changed.*choose another --train-split",
+            ChangeConfig(data=pixels("still", 0, 1, 2), **short),
         ),
     ):
         with pytest.raises(error, match=match):

@@ -118,6 +118,25 @@ def test_bodies_of_every_kind_give_four_scales() -> None:
         vit(torch.randn(1, 3, 96, 96))
 
 
+def test_a_gsd_model_is_told_the_resolution() -> None:
+    backbone = build_backbone("gsd:vit_tiny_patch16_224", seed=1).eval()
+    net, images = backbone.net, torch.randn(2, 3, 64, 64)
+    plain = net.forward_intermediates(images, indices=[2, 5, 8, 11], intermediates_only=True)
+    for ours, timms in zip(net.maps(images, 1.0, [2, 5, 8, 11]), plain, strict=True):
+        assert torch.equal(ours, timms)
+    told = net.maps(images, 0.3, [11])[0]
+    normed = net.norm(told.flatten(2).transpose(1, 2))
+    assert torch.equal(normed, net.forward_features(images, torch.full((2,), 0.3))[:, 1:]), (
+        "as in knn and linear"
+    )
+    bodies = [Body(backbone, norm="eval", trainable=0, resolution=res).eval() for res in (1.0, 0.3)]
+    bodies[1].scales.load_state_dict(bodies[0].scales.state_dict())
+    fine, coarse = (body(images)[0] for body in bodies)
+    assert not torch.allclose(fine, coarse)
+    with pytest.raises(ConfigError, match=r"images of 64 x 96 px: .* need a square"):
+        bodies[0](torch.randn(1, 3, 64, 96))
+
+
 def test_dilation_is_that_of_torchvision() -> None:
     import torchvision
 

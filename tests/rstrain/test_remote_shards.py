@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,6 +12,7 @@ import torch
 from builders import build_set, damage, pattern
 from rstrain.data.config import AugmentConfig, DataConfig
 from rstrain.data.loader import loader
+from shard_host import hosted
 from shards.cache import ShardCache
 from shards.errors import ConfigError, ShardError
 from shards.index import Index
@@ -22,48 +20,12 @@ from shards.index import Index
 CONFIG = DataConfig(block=4, window=2)
 
 
-class Host(SimpleHTTPRequestHandler):
-    """Files with ranges; each shard fails the first time."""
-
-    asked: list[str]
-
-    def do_GET(self) -> None:
-        name = self.path.rsplit("/", 1)[1]
-        path = Path(self.directory) / name
-        if not path.exists():
-            return self.send_error(404)
-        data = path.read_bytes()
-        if name.endswith(".tar"):
-            self.asked.append(name)
-            if self.asked.count(name) == 1:
-                return self.send_error(503)
-        asked = self.headers.get("Range")
-        if asked:
-            first, last = asked.removeprefix("bytes=").split("-")
-            start, stop = int(first), min(int(last or len(data)), len(data) - 1) + 1
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(data)}")
-            data = data[start:stop]
-        else:
-            self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def remote(tmp_path: Path) -> Iterator[tuple[str, Index, list[str]]]:
     """URL of a set of six shards, the set itself, and what is asked for."""
     local = build_set(tmp_path / "set", [pattern(i) for i in range(48)], samples_per_shard=8)
-    asked: list[str] = []
-    handler = type("Handler", (Host,), {"asked": asked})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(tmp_path / "set")))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", local, asked
-    server.shutdown()
+    with hosted(tmp_path / "set") as (url, asked):
+        yield url, local, asked
 
 
 def held(folder: Path) -> int:
