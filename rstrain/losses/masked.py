@@ -13,6 +13,15 @@ def normalised_patches(patches: Tensor) -> Tensor:
     return (patches - mean) / (variance + 1e-6).sqrt()
 
 
+def normalised_cells(images: Tensor, side: int) -> Tensor:
+    """The same for side x side cells of images [B, C, H, H], all channels of a cell together."""
+    batch, channels, height, _ = images.shape
+    cells = images.reshape(batch, channels, side, height // side, side, height // side)
+    mean = cells.mean(dim=(1, 3, 5), keepdim=True)
+    variance = cells.var(dim=(1, 3, 5), keepdim=True)
+    return ((cells - mean) / (variance + 1e-6).sqrt()).reshape(images.shape)
+
+
 def masked_patch_loss(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """Mean squared error over the removed patches: [B, L, P] twice, mask [B, L] with 1 = removed."""
     error = (prediction - target).square().mean(dim=-1)

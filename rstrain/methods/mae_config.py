@@ -122,6 +122,11 @@ class ScaleMAEConfig(MaskedConfig):
         None, description="errors of the fine band, absolute or squared; preset: repo l2, paper l1"
     )
     l1_weight: float = Field(1.0, gt=0, description="weight of the fine band when its errors are absolute")
+    norm_pix: bool = Field(
+        False,
+        description="predict each patch of both bands less its mean, over its standard deviation; the authors' code has "
+        "this option, on, and ignores it",
+    )
     source_sizes: tuple[int, ...] = Field(
         (),
         description="sides of the encoder's input, one drawn at each step, multiples of 16; empty: always T/2",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rstrain.losses.masked import masked_band_loss
+from rstrain.losses.masked import masked_band_loss, normalised_cells
 from rstrain.losses.precision import full_precision, no_autocast
 from rstrain.methods.base import Batch, RunFacts, StepOutput
 from rstrain.methods.mae import MaskedAutoencoder, Noise, one_view, spread
@@ -132,6 +132,8 @@ class ScaleMAE(MaskedAutoencoder):
                 fine, coarse = band_targets(
                     full_precision(target), side, config.band_sides, paper=config.preset == "paper"
                 )
+                if config.norm_pix:
+                    fine, coarse = normalised_cells(fine, side), normalised_cells(coarse, side)
             return (
                 masked_band_loss(high, fine, mask, l1=config.l1, weight=config.l1_weight),
                 masked_band_loss(low, coarse, mask),

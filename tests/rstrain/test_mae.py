@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rstrain.config import config_for
-from rstrain.losses.masked import masked_band_loss, masked_patch_loss, normalised_patches
+from rstrain.losses.masked import masked_band_loss, masked_patch_loss, normalised_cells, normalised_patches
 from rstrain.methods import MAEConfig, RunFacts, ScaleMAEConfig
 from rstrain.methods.base import Batch, Method
 from rstrain.methods.mae import MAE
@@ -203,6 +203,25 @@ def test_presets_have_the_targets_and_losses_of_code_and_paper() -> None:
     fine, coarse = band_targets(flat, 14, (7, 56))
     assert not fine.any()
     assert masked_band_loss(torch.zeros_like(coarse), coarse, mask[:1]).item() == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("preset", ["repo", "paper"])
+def test_normalised_bands_know_neither_brightness_nor_contrast(preset: str) -> None:
+    target = torch.randn(2, 2, 64, 64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        patchify(normalised_cells(target, 4), 16), normalised_patches(patchify(target, 16)), atol=1e-5, rtol=0
+    )
+    other = 3 * target + torch.tensor([1.0, -2.0]).reshape(2, 1, 1, 1)
+    for normal in (True, False):
+        method = small("scalemae", preset=preset, norm_pix=normal)
+        assert isinstance(method, ScaleMAE)
+        images, views, res = method.pair(batch_of(2, 128))
+        assert images.shape[-1] == 64
+        out = method.reconstruct(images, res, torch.rand(2, 16, generator=torch.Generator().manual_seed(1)))
+        views = F.interpolate(target, size=views.shape[-1], mode="nearest")
+        losses = torch.stack(method.band_losses(out, views))
+        others = torch.stack(method.band_losses(out, F.interpolate(other, size=128, mode="nearest")))
+        assert torch.allclose(losses, others, rtol=1e-3) == normal
 
 
 def resolutions(**options: Any) -> Tensor:
