@@ -124,6 +124,30 @@ def wids_torchvision(index: Index, workers: int) -> Iterable[Any]:
     return DataLoader(data, BATCH, shuffle=True, num_workers=workers, drop_last=True)
 
 
+class _Files(Dataset[Any]):
+    def __init__(self, index: Index) -> None:
+        folder = Path(f"{index.store.url}-files")
+        if not folder.exists():
+            folder.mkdir()
+            for row in range(len(index)):
+                (folder / f"{row:06d}.jpg").write_bytes(index.read(row))
+        self._files = sorted(folder.iterdir())
+        self._view = pil_view()
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, number: int) -> Any:
+        from PIL import Image
+
+        return self._view(Image.open(self._files[number]).convert("RGB"))
+
+
+def loose_files(index: Index, workers: int) -> Iterable[Any]:
+    """A file an image, as ImageFolder reads them."""
+    return DataLoader(_Files(index), BATCH, shuffle=True, num_workers=workers, drop_last=True)
+
+
 def litdata_torchvision(index: Index, workers: int) -> Iterable[Any]:
     import litdata
 
@@ -172,6 +196,7 @@ WAYS: dict[str, tuple[Callable[[Index, int], Iterable[Any]], str]] = {
     "ours": (ours, "torch"),
     "webdataset, PIL": (webdataset_pil, "webdataset"),
     "webdataset, torchvision": (webdataset_torchvision, "webdataset"),
+    "loose files, PIL": (loose_files, "torchvision"),
     "wids, torchvision": (wids_torchvision, "wids"),
     "litdata, torchvision": (litdata_torchvision, "litdata"),
     "DALI on the CPU": (dali, "nvidia.dali"),

