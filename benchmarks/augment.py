@@ -1,11 +1,16 @@
-"""MoCo-v2 views a second on one core, decoded 256 px input to 224 px: folded (OpenCV) against torchvision on PIL.
+"""MoCo-v2 views a second on one core, decoded 256 px input to 224 px: ours against torchvision and kornia, interleaved.
 
-python benchmarks/augment.py [--views 200] [--repeats 5]: prints one JSON object. The runs are interleaved.
+    python benchmarks/augment.py [--views 200] [--repeats 5]
+
+Prints one JSON object. `folded` is what training does (OpenCV, colours as one matrix); `exact` the operations of the original
+scripts one by one. torchvision runs on PIL images as those scripts do, and as v2 on 8-bit tensors; kornia, where it is
+installed, on float tensors, with probabilities per image.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import statistics
 import sys
@@ -52,8 +57,38 @@ def original() -> Callable[[Any], Any]:
     )
 
 
+def on_tensors() -> Callable[[Any], Any]:
+    """The same by torchvision's v2 transforms, uint8 [3, H, W] in and out."""
+    from torchvision.transforms import v2
+
+    return v2.Compose(
+        [
+            v2.RandomResizedCrop(224, scale=(0.2, 1.0), antialias=True),
+            v2.RandomApply([v2.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8),
+            v2.RandomGrayscale(p=0.2),
+            v2.RandomApply([v2.GaussianBlur(23, (0.1, 2.0))], p=0.5),
+            v2.RandomHorizontalFlip(),
+        ]
+    )
+
+
+def by_kornia() -> Callable[[Any], Any]:
+    """The same by kornia, float32 [1, 3, H, W] in and out."""
+    from kornia import augmentation as K
+
+    return K.AugmentationSequential(
+        K.RandomResizedCrop((224, 224), scale=(0.2, 1.0)),
+        K.ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8),
+        K.RandomGrayscale(p=0.2),
+        K.RandomGaussianBlur((23, 23), (0.1, 2.0), p=0.5),
+        K.RandomHorizontalFlip(),
+    )
+
+
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--views", type=int, default=200)
     options.add_argument("--repeats", type=int, default=5)
     given = options.parse_args()
@@ -63,7 +98,10 @@ def main() -> None:
 
     images = [pattern(seed, 256, 256) for seed in range(32)]
     pictures = [Image.fromarray(image) for image in images]
-    theirs = original()
+    tensors = [torch.from_numpy(image).permute(2, 0, 1).contiguous() for image in images]
+    floats = [tensor[None] / 255 for tensor in tensors]
+    theirs, v2s = original(), on_tensors()
+    kornias = by_kornia() if importlib.util.find_spec("kornia") else None
     batch = np.arange(given.views)
 
     def folded() -> None:
@@ -81,15 +119,29 @@ def main() -> None:
         for i in batch:
             theirs(pictures[i % 32])
 
+    def torchvision_v2() -> None:
+        for i in batch:
+            v2s(tensors[i % 32])
+
+    def kornia() -> None:
+        assert kornias is not None
+        for i in batch:
+            kornias(floats[i % 32])
+
+    ways = [folded, torchvision, torchvision_v2, *([kornia] if kornias else []), exact]
     rates: dict[str, list[float]] = {}
     for _ in range(given.repeats):
-        for run in (folded, torchvision, exact):
+        for run in ways:
             start = time.perf_counter()
             run()
             rates.setdefault(run.__name__, []).append(given.views / (time.perf_counter() - start))
     medians = {name: round(statistics.median(values)) for name, values in rates.items()}
-    ratio = round(medians["folded"] / medians["torchvision"], 2)
-    print(json.dumps({"views_per_s": medians, "folded_over_torchvision": ratio}))
+    over = {
+        name: round(statistics.median(a / b for a, b in zip(rates["folded"], values, strict=True)), 2)
+        for name, values in rates.items()
+        if name != "folded"
+    }
+    print(json.dumps({"views_per_s": medians, "folded_over": over}))
 
 
 if __name__ == "__main__":
