@@ -28,14 +28,20 @@ class ScaleMAE(FromShards):
         return {"batch": 256, "precision": "bf16", "method": {"preset": self.preset}}
 
     def small(self) -> dict[str, Any]:
-        """ViT-tiny that sees 64 px, and a thin decoder."""
-        decoder = {"decoder_dim": 128, "decoder_depth": 1, "decoder_heads": 4, "head_dim": 64}
+        """ViT-tiny that sees 64 px, and a thin decoder; normalised targets, without which short runs learn brightness alone."""
+        decoder = {
+            "decoder_dim": 128,
+            "decoder_depth": 1,
+            "decoder_heads": 4,
+            "head_dim": 64,
+            "head_layers": 1,
+        }
         return {
             "arch": "gsd:vit_tiny_patch16_224",
-            "epochs": 4,
-            "batch": 64,
+            "epochs": 8,
+            "batch": 32,
             "precision": "bf16",
-            "optim": SMALL_OPTIM | {"lr": 1e-3},
+            "optim": SMALL_OPTIM | {"lr": 5e-4},
             "augment": {"size": 128, "window": 0},
-            "method": {"preset": self.preset, **decoder},
+            "method": {"preset": self.preset, "norm_pix": True, "mask_ratio": 0.6, **decoder},
         }
