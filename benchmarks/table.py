@@ -9,6 +9,7 @@ page names the machine on which this is run, so run it where they ran.
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
 import platform
@@ -34,10 +35,12 @@ def rows(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from rows(inner, (*path, str(key)))
-    elif isinstance(value, list):
-        yield " / ".join(path), ", ".join(map(_text, value))
     else:
-        yield " / ".join(path), _text(value)
+        yield " / ".join(path), _cell(value)
+
+
+def _cell(value: Any) -> str:
+    return ", ".join(map(_text, value)) if isinstance(value, list) else _text(value)
 
 
 def _text(value: Any) -> str:
@@ -62,25 +65,23 @@ def sides(name: str, result: dict[str, Any]) -> list[str]:
                 rest[" / ".join((*path, str(key)))] = inner
 
     visit(result, ())
-    out = [f"## {name}", "", f"`python benchmarks/{name}.py`", ""]
+    source = (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")
+    about = (ast.get_docstring(ast.parse(source)) or "").splitlines()[0]
+    out = [f"## {name}", "", about, ""]
     if rest:
         out += ["| | |", "|---|---|", *(f"| {key} | {text} |" for key, text in rows(rest)), ""]
     for title, columns in groups:
         names = list(dict.fromkeys(key for column in columns.values() for key in column))
         out += [f"| {title} | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
         for key in names:
-            cells = [_text(column[key]) if key in column else "" for column in columns.values()]
+            cells = [_cell(column.get(key, "")) for column in columns.values()]
             out.append(f"| {key} | " + " | ".join(cells) + " |")
         out.append("")
     return out
 
 
 def _is_column(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and bool(value)
-        and not any(isinstance(v, dict | list) for v in value.values())
-    )
+    return isinstance(value, dict) and bool(value) and not any(isinstance(v, dict) for v in value.values())
 
 
 def main() -> None:
@@ -100,7 +101,7 @@ def main() -> None:
     text = [
         "# Benchmarks",
         "",
-        "Made by `python benchmarks/table.py FOLDER` from what the commands named here printed; do not edit. Competitors are",
+        "Made by `python benchmarks/table.py FOLDER` from what `python benchmarks/NAME.py` printed; do not edit. Competitors are",
         "installed as [benchmarks/README.md](../benchmarks/README.md) says, run in turns with ours and compared within each",
         "round; values are medians. Ratios carry over to other machines, rates do not.",
         "",
