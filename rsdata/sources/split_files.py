@@ -50,9 +50,9 @@ def read_lines(file: Path) -> list[str]:
     try:
         lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read ({error}); give a text file, one image a line") from None
+        raise ConfigError(f"{file}: cannot be read ({error}); give a text file, one entry a line") from None
     if not any(lines):
-        raise ConfigError(f"{file}: is empty; expected one image a line")
+        raise ConfigError(f"{file}: is empty; expected one entry a line")
     return lines
 
 

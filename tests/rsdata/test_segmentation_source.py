@@ -142,7 +142,10 @@ def test_every_kind_of_mask_file_says_the_same(tmp_path: Path) -> None:
 
 
 def test_lists_of_classes_that_are_none(tmp_path: Path) -> None:
-    for names, said in (((), "is empty"), (("a", "b", "a"), "'a' stands there twice")):
+    for names, said in (
+        ((), "is empty; expected one entry a line"),
+        (("a", "b", "a"), "'a' stands there twice"),
+    ):
         given = classes(tmp_path, *names)
         with pytest.raises(ConfigError, match=f"{given}: {said}"):
             source(tmp_path, images="a/{id}.png", masks="b/{id}.png", classes=given).listing()

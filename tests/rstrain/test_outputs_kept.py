@@ -10,6 +10,7 @@ import torch
 from rstrain.interop.backbone import BackboneFacts, save_backbone
 from rstrain.interop.convert import convert
 from rstrain.interop.export import export
+from rstrain.interop.outputs import write_new
 from rstrain.models.backbone import build_backbone
 from shards.errors import ConfigError
 
@@ -47,3 +48,16 @@ def test_an_exported_file_and_its_card_are_not_replaced(tmp_path: Path, name: st
     card.unlink()
     export(run, out)
     assert out.read_bytes() == before
+
+
+def test_files_of_a_home_folder_are_kept_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No shell expands a quoted tilde; and a file that is the same is not written again."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_new({Path("~/a.pth"): b"first"})
+    before = (tmp_path / "a.pth").stat()
+    with pytest.raises(ConfigError, match=rf"a\.pth: {ANOTHER}"):
+        write_new({Path("~/b.md"): b"", Path("~/a.pth"): b"second"})
+    write_new({Path("~/a.pth"): b"first"})
+    after = (tmp_path / "a.pth").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pth"]
