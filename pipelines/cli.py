@@ -55,7 +55,7 @@ def run(
     json: console.Json = False,
 ) -> None:
     """Run a pipeline; stages whose inputs have not changed are skipped, so run it again to go on."""
-    if (ranks := os.environ.get("WORLD_SIZE", "1")) != "1":
+    if (ranks := os.environ.get("WORLD_SIZE", "")) not in ("", "1"):
         raise ConfigError(
             f"pipelines run: is one of {ranks} ranks (WORLD_SIZE), but a pipeline is one process: start it without torchrun; "
             "several GPUs train with torchrun --nproc-per-node N -m rstrain pretrain METHOD …"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsdata.maps import colour
+from shards.errors import ShardError
 from shards.index import Index
 from shards.targets import BOXES, IGNORE, LABELS, MASK, Box, decode_boxes, decode_mask, sample_members
 
@@ -63,7 +64,11 @@ def targets_of(index: Index, row: int) -> Targets:
 
 
 def class_counts(index: Index) -> list[tuple[str, int]]:
-    """Name of each class and the views that have it."""
+    """Name of each class and the views that have it.
+
+    Raises:
+        ShardError: a label without a class.
+    """
     import pyarrow.compute as pc
 
     info = index.info
@@ -71,6 +76,11 @@ def class_counts(index: Index) -> list[tuple[str, int]]:
         return [(name, info.labels.get(name, 0)) for name in info.classes]
     flat = np.asarray(pc.list_flatten(index.table["labels"].combine_chunks()), np.int64)
     counts = np.bincount(flat, minlength=len(info.classes))
+    if len(counts) > len(info.classes):
+        raise ShardError(
+            f"{index.store}: index.parquet has label {len(counts) - 1}, but dataset.json names {len(info.classes)} classes: "
+            "they are not of one set; build it again"
+        )
     return list(zip(info.classes, counts.tolist(), strict=True))
 
 

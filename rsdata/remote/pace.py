@@ -29,11 +29,11 @@ def paced(read: Callable[[], bytes], host: str, window_s: float) -> Iterator[byt
         piece = read()
         if not piece:
             return
-        waited_s, got = waited_s + time.monotonic() - start, got + len(piece)
-        yield piece
-        if waited_s > window_s:
+        if waited_s > window_s:  # and it goes on
             if got < SLOWEST * waited_s:
                 raise RemoteError(
                     FailureClass.TRANSIENT, f"{host} sends fewer than {SLOWEST:,} bytes a second", again=True
                 )
             waited_s, got = 0.0, 0
+        waited_s, got = waited_s + time.monotonic() - start, got + len(piece)
+        yield piece
