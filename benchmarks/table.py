@@ -59,7 +59,10 @@ def sides(name: str, result: dict[str, Any]) -> list[str]:
         if columns:
             groups.append((" ".join(path), columns))
         for key, inner in value.items():
-            if isinstance(inner, dict) and key not in columns:
+            if isinstance(inner, list) and inner and all(map(_is_column, inner)):
+                name = next(iter(inner[0]))
+                groups.append((" ".join((*path, name)), {_text(row.pop(name)): row for row in inner}))
+            elif isinstance(inner, dict) and key not in columns:
                 visit(inner, (*path, str(key)))
             elif not isinstance(inner, dict):
                 rest[" / ".join((*path, str(key)))] = inner
