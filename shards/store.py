@@ -15,7 +15,7 @@ from typing import IO, Any, Self
 from shards.errors import ShardError, UserError
 
 _WAITS_S = (0.2, 1.0, 5.0, 20.0)
-"""Between tries of a piece that is fetched."""
+"""Between tries of what is read behind a URL."""
 
 
 class Store:
@@ -78,21 +78,36 @@ class Store:
         return int(self._fs.size(f"{self._root}/{name}"))
 
     def read(self, name: str, start: int = 0, end: int | None = None) -> bytes:
-        """The bytes [start, end) of a file.
+        """The bytes [start, end) of a file; behind a URL they are asked for again where that may help.
 
         Raises:
             ShardError: the file is not there or cannot be read.
         """
+        if self.local is None:
+            return self._patiently(name, start, end)
         try:
-            if self.local is not None:
-                with (self.local / name).open("rb") as file:
-                    file.seek(start)
-                    return file.read() if end is None else file.read(end - start)
-            return self._cat(name, start, end)
-        except FileNotFoundError:
-            raise ShardError(f"{self.path(name)}: there is no such file") from None
+            with (self.local / name).open("rb") as file:
+                file.seek(start)
+                return file.read() if end is None else file.read(end - start)
         except OSError as error:
-            raise ShardError(f"{self.path(name)}: cannot be read ({error.strerror or error})") from None
+            raise self._unreadable(name, error) from None
+
+    def _patiently(self, name: str, start: int, end: int | None) -> bytes:
+        waits_s = iter(_WAITS_S)
+        while True:
+            try:
+                return self._cat(name, start, end)
+            except OSError as error:
+                lasting = isinstance(error, FileNotFoundError | PermissionError)
+                wait_s = None if lasting else next(waits_s, None)
+                if wait_s is None:
+                    raise self._unreadable(name, error) from None
+            time.sleep(wait_s)
+
+    def _unreadable(self, name: str, error: OSError) -> ShardError:
+        if isinstance(error, FileNotFoundError):
+            return ShardError(f"{self.path(name)}: there is no such file")
+        return ShardError(f"{self.path(name)}: cannot be read ({error.strerror or error})")
 
     def _cat(self, name: str, start: int, end: int | None) -> bytes:
         try:
@@ -103,17 +118,20 @@ class Store:
         except Exception as error:  # each protocol's client has errors of its own
             status = getattr(error, "status", None)
             what = type(error).__name__ if status is None else f"HTTP {status}"
-            raise OSError(None, what) from error  # its text may hold a signed URL
+            final = status is not None and 400 <= status < 500 and status not in (408, 429)
+            raise (PermissionError if final else OSError)(
+                None, what
+            ) from error  # its text may hold a signed URL
 
     def fetch(self, name: str, file: IO[bytes], *, size: int, sha256: str, piece: int = 8 << 20) -> None:
-        """Copy a file of known digest into another, a piece at a time; a piece that fails is tried again.
+        """Copy a file of known digest into another, a piece at a time.
 
         Raises:
             ShardError: it cannot be read, or is not the file that was expected.
         """
         digest = hashlib.sha256()
         for start in range(0, size, piece):
-            data = self._patiently(name, start, min(start + piece, size))
+            data = self.read(name, start, min(start + piece, size))
             digest.update(data)
             file.write(data)
         file.flush()
@@ -123,21 +141,6 @@ class Store:
                 f"{self.path(name)}: has the sha256 {digest.hexdigest()[:12]}…, dataset.json says {sha256[:12]}…\n"
                 f"  It is damaged or of another version. Run: rsdata verify {self.url}"
             )
-
-    def _patiently(self, name: str, start: int, end: int) -> bytes:
-        for wait_s in (*_WAITS_S, None):
-            try:
-                data = self.read(name, start, end)
-                if len(data) == end - start:
-                    return data
-                error = ShardError(
-                    f"{self.path(name)}: {len(data):,} bytes came at {start:,}, expected {end - start:,}"
-                )
-            except ShardError as fault:
-                error = fault
-            if wait_s is not None:
-                time.sleep(wait_s)
-        raise error
 
     def names(self, folder: str = "") -> list[str]:
         """Names of the files directly in `folder`, sorted, unfinished parts left out."""

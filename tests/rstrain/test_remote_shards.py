@@ -69,6 +69,17 @@ def test_a_cache_that_holds_the_set_asks_once(remote: tuple[str, Index, list[str
     assert {p.name for p in cache.folder.glob("*.tar")} == {f"{s.sha256}.tar" for s in local.info.shards}
 
 
+def test_a_server_that_fails_once_is_asked_again_without_a_cache_too(
+    remote: tuple[str, Index, list[str]],
+) -> None:
+    url, local, asked = remote
+    index = Index.open(url)
+    assert [index.read(row) for row in range(0, 48, 8)] == [local.read(row) for row in range(0, 48, 8)]
+    assert sorted(asked) == sorted(2 * [shard.name for shard in local.info.shards])
+    with pytest.raises(ShardError, match=r"/none\.json: there is no such file"):
+        index.store.read("none.json")
+
+
 def test_what_is_refused(remote: tuple[str, Index, list[str]], tmp_path: Path) -> None:
     url, local, _ = remote
     small = Index.open(url, cache=ShardCache(tmp_path / "small", 1000))
