@@ -6,8 +6,10 @@ import atexit
 import faulthandler
 import os
 import signal
+import traceback
 import weakref
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import cv2
@@ -92,6 +94,7 @@ def _batches(
     watchdog = Watchdog(guarded.pids, stall_s)
     try:
         while True:
+            death = None
             try:
                 with watchdog.waiting():
                     item = next(batches)
@@ -100,9 +103,17 @@ def _batches(
             except RuntimeError as error:
                 if "DataLoader worker" not in str(error):
                     raise
-                raise LoaderError(_death(str(error), workers)) from None
+                death = str(error)
+            except (ConnectionError, EOFError, FileNotFoundError) as error:
+                # it died while it handed memory over, and torch has not seen that yet
+                death = f"{type(error).__name__}: {error}"
+            # raised here: an error with frames of torch behind it would keep the other workers for a minute
+            if death is not None:
+                raise LoaderError(_death(death, workers))
             if isinstance(item, UserError):
                 raise item
+            if isinstance(item, _Failure):
+                raise RuntimeError(f"a reading process failed:\n{item.text}")
             yield item
             del item  # the trainer may have dropped it: its memory is the next batch's
     finally:
@@ -111,8 +122,16 @@ def _batches(
         guarded.desk.close()
 
 
+@dataclass(frozen=True)
+class _Failure:
+    """What a worker did not foresee."""
+
+    text: str
+    """Its traceback."""
+
+
 class _Guarded(Dataset[Any]):
-    """Hands a user's error over as a value: DataLoader would wrap it in the worker's traceback."""
+    """Hands errors over as values: DataLoader would raise them with frames that keep the workers alive."""
 
     def __init__(self, data: Numbered[Any], workers: int) -> None:
         self._data = data
@@ -124,6 +143,10 @@ class _Guarded(Dataset[Any]):
             return self._data[number]
         except UserError as error:
             return error.with_traceback(None)
+        except Exception:
+            if torch.utils.data.get_worker_info() is None:
+                raise
+            return _Failure(traceback.format_exc())
 
 
 def _as_it_is(item: Any) -> Any:

@@ -19,7 +19,7 @@ from rstrain.data.batch import HostBatch, mean_std, normalise
 from rstrain.data.config import AugmentConfig, DataConfig
 from rstrain.data.evaluation import eval_loader
 from rstrain.data.loader import loader
-from rstrain.data.workers import LoaderError
+from rstrain.data.workers import LoaderError, read_ahead
 from shards.codec import ImageError
 from shards.errors import ConfigError, ShardError
 from shards.index import Index
@@ -196,6 +196,42 @@ def test_a_killed_worker_is_one_plain_sentence(places: Index) -> None:
     with pytest.raises(LoaderError, match=r"one of 2 reading processes was killed.*\n  Use fewer"):
         for _ in batches:
             pass
+
+
+class Torn:
+    """Arrives as a batch does whose worker died while it handed the memory over."""
+
+    def __init__(self, error: type[Exception]) -> None:
+        self._error = error
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _torn, (self._error,)
+
+
+def _torn(error: type[Exception]) -> None:
+    raise error
+
+
+class Tearing:
+    """Batches that arrive torn, or fail in the worker's own work."""
+
+    def __init__(self, error: type[Exception], where: str) -> None:
+        self._error, self._where = error, where
+
+    def __getitem__(self, number: int) -> Torn:
+        if self._where == "worker":
+            raise self._error
+        return Torn(self._error)
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError, EOFError, FileNotFoundError])
+def test_a_worker_that_dies_while_it_hands_over_is_one_plain_sentence_too(error: type[Exception]) -> None:
+    with pytest.raises(LoaderError, match=rf"one of 1 reading processes was killed.*{error.__name__}"):
+        next(read_ahead(Tearing(error, "trainer"), 0, 2, workers=1))
+    with pytest.raises(
+        RuntimeError, match=rf"(?s)a reading process failed:.*in __getitem__.*{error.__name__}"
+    ):
+        next(read_ahead(Tearing(error, "worker"), 0, 2, workers=1))
 
 
 def alive(pid: int) -> bool:
