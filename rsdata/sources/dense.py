@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -72,9 +73,9 @@ class Dense(Rooted):
         return self
 
     @property
+    @abstractmethod
     def known(self) -> DetectionSet | SegmentationSet | None:
-        """Facts of the preset, if there is one."""
-        raise NotImplementedError
+        """Facts of the preset, if there is one; boxes and masks have a table each."""
 
     def set_name(self) -> str:
         """Name of the set: that of the preset, if there is one."""

@@ -143,7 +143,7 @@ class _Guarded(Dataset[Any]):
             return self._data[number]
         except UserError as error:
             return error.with_traceback(None)
-        except Exception:
+        except Exception:  # whatever it is, the trainer raises it, with this traceback
             if torch.utils.data.get_worker_info() is None:
                 raise
             return _Failure(traceback.format_exc())
